@@ -1,0 +1,4 @@
+//! What happens to one series' readings: gate and Kalman filter, Holt-Winters forecast.
+pub mod holt_winters;
+pub mod kalman;
+pub mod settings;
