@@ -1,1 +1,2 @@
-//! To come.
+//! Payload bytes to readings.
+pub mod settings;
