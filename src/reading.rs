@@ -17,8 +17,9 @@ pub const SECOND: i64 = 1_000_000_000;
 pub struct EventTime(i64);
 
 impl EventTime {
-    /// Earliest time accepted: 1900-01-01T00:00:00Z. Earlier ones are a decoding mistake.
-    pub const EARLIEST: EventTime = EventTime(-2_208_988_800 * SECOND);
+    /// Earliest time accepted: 1950-01-01T00:00:00Z. Earlier ones are a decoding mistake, and the
+    /// whole range must fit an `i64` so that differences cannot overflow.
+    pub const EARLIEST: EventTime = EventTime(-631_152_000 * SECOND);
     /// Latest time accepted: 2200-01-01T00:00:00Z; leaves room for windows and horizons.
     pub const LATEST: EventTime = EventTime(7_258_118_400 * SECOND);
 
@@ -156,7 +157,7 @@ pub enum DropReason {
     NotFinite,
     /// A value listed in `missing`.
     Missing,
-    /// A time that cannot be read or lies outside the years 1900 to 2200.
+    /// A time that cannot be read or lies outside the years 1950 to 2200.
     BadTime,
     /// More readings in one message than the cap allows (counts those beyond it).
     TooMany,

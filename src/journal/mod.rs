@@ -1,1 +1,2 @@
-//! To come.
+//! The journal: append-only segments of [`frame`]s, the only commit.
+pub mod frame;
