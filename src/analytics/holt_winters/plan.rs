@@ -1,0 +1,233 @@
+//! The forecaster's settings, compiled once per series.
+
+use super::recursion::Parameters;
+use crate::analytics::settings::{
+    ForecastInitial, ForecastSettings, HOUR, Seasonal, Smoothing, Trend,
+};
+
+/// Longest slot, ten years: slot ends of any accepted time then fit into 64-bit nanoseconds.
+const STEP_MAX: i64 = 87_660 * HOUR;
+/// Longest season in slots (a week of five-minute slots): the state holds two numbers for each.
+pub const SEASON_SLOTS_MAX: i64 = 2016;
+/// Most slots forecast at once.
+pub const HORIZON_MAX: usize = 100_000;
+/// Missing slots in a row that are predicted through (or two seasons, if longer).
+const GAP_SLOTS: u32 = 1000;
+/// Slots over which live runs remember the size of their errors (or ten seasons, if longer).
+const MEMORY_SLOTS: usize = 200;
+
+/// Smoothing when none is given: middling values of practice, not tuned to any data. The level
+/// follows within a few slots (0.3 is also where R's HoltWinters starts its search), a trend
+/// builds up over days rather than hours, season factors over about ten seasons, and the trend
+/// flattens at the slow end of the usual 0.8 to 0.98 (Hyndman, Athanasopoulos, Forecasting:
+/// Principles and Practice, 3rd edition, section 8.2).
+const DEFAULT_SMOOTHING: Smoothing = Smoothing { alpha: 0.3, beta: 0.01, gamma: 0.1, phi: 0.98 };
+
+/// [`ForecastSettings`] as the hot path wants them. The configuration refuses what is out of
+/// range, with its place; here it is only limited, so that nothing can overflow or grow.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ForecastPlan {
+    pub(super) step: i64,
+    pub(super) season_length: usize,
+    pub(super) trend: Trend,
+    pub(super) horizon: usize,
+    pub(super) nominal: f64,
+    pub(super) quantile: Quantile,
+    pub(super) parameters: Parameters,
+    pub(super) initial: Option<ForecastInitial>,
+    /// Factor by which older squared errors count less with each observed slot; 1: all the same.
+    pub(super) memory: f64,
+    pub(super) gap_limit: u32,
+}
+
+impl ForecastPlan {
+    /// Compiles `settings`.
+    ///
+    /// Limits: the step to 1 ns … 10 years; the season to 2016 slots, one shorter than 2 slots (or
+    /// `seasonal = "none"`) is none; the horizon to 1 … 100,000 slots; `nominal` to
+    /// [1e-6, 1 − 1e-9]; the smoothing to the ranges of [`Parameters`]. `initial` is left out when it is not finite or its season has
+    /// another length.
+    pub fn new(settings: &ForecastSettings) -> ForecastPlan {
+        let step = settings.step.clamp(1, STEP_MAX);
+        let season_length = match settings.seasonal {
+            Seasonal::None => 0,
+            Seasonal::Additive => match settings.season.first().map_or(0, |&s| s / step) {
+                ..2 => 0,
+                slots => slots.min(SEASON_SLOTS_MAX) as usize,
+            },
+        };
+        let initial = settings.initial.clone().filter(|initial| {
+            let seasons = initial.season.len() == season_length || season_length == 0;
+            let finite = initial.level.is_finite() && initial.trend.is_finite();
+            seasons && finite && initial.season.iter().all(|s| s.is_finite())
+        });
+        let memory = match initial {
+            // Reproducible from outside: sigma2 = SSE/n over the whole run.
+            Some(_) => 1.0,
+            None => 1.0 - 1.0 / MEMORY_SLOTS.max(10 * season_length) as f64,
+        };
+        let nominal = settings.nominal.max(1e-6).min(1.0 - 1e-9);
+        let z = normal_quantile(0.5 + 0.5 * nominal);
+        ForecastPlan {
+            step,
+            season_length,
+            trend: settings.trend,
+            horizon: (settings.horizon / step).clamp(1, HORIZON_MAX as i64) as usize,
+            nominal,
+            quantile: if initial.is_some() { Quantile::normal(z) } else { Quantile::student(z) },
+            parameters: parameters(settings, season_length),
+            initial,
+            memory,
+            gap_limit: GAP_SLOTS.max(2 * season_length as u32),
+        }
+    }
+
+    /// Length of a slot in nanoseconds.
+    pub fn step(&self) -> i64 {
+        self.step
+    }
+
+    /// Slots in a season; 0 without one.
+    pub fn season_length(&self) -> usize {
+        self.season_length
+    }
+
+    /// Slots that [`Forecaster::forecast`](super::Forecaster::forecast) looks ahead.
+    pub fn horizon(&self) -> usize {
+        self.horizon
+    }
+
+    /// Probability that intervals are to cover.
+    pub fn nominal(&self) -> f64 {
+        self.nominal
+    }
+
+    /// Missing slots in a row from which on the level is not carried through the gap but taken
+    /// from the first slot after it: 1000, or two seasons if that is more.
+    pub fn gap_limit(&self) -> u32 {
+        self.gap_limit
+    }
+}
+
+/// The smoothing in force, with what the chosen components leave out set to 0.
+fn parameters(settings: &ForecastSettings, season_length: usize) -> Parameters {
+    let given = settings.smoothing.unwrap_or(DEFAULT_SMOOTHING);
+    // Outside these ranges the recursion may be unstable and its states grow without bound. (max and
+    // min rather than clamp: they also turn a NaN into a number.)
+    let within = |value: f64, high: f64| value.max(0.0).min(high);
+    let alpha = within(given.alpha, 1.0);
+    let (beta, phi) = match settings.trend {
+        Trend::None => (0.0, 0.0),
+        Trend::Additive => (within(given.beta, alpha), 1.0),
+        Trend::Damped => (within(given.beta, alpha), within(given.phi, 1.0)),
+    };
+    let gamma = if season_length == 0 { 0.0 } else { within(given.gamma, 1.0 - alpha) };
+    Parameters { alpha, beta, gamma, phi }
+}
+
+/// How many standard deviations an interval reaches to each side, given how many errors the
+/// standard deviation was learned from.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Quantile {
+    /// Coefficients of 1, 1/ν, 1/ν², 1/ν³, 1/ν⁴.
+    terms: [f64; 5],
+}
+
+impl Quantile {
+    /// The normal quantile `z`, whatever the number of errors.
+    fn normal(z: f64) -> Quantile {
+        Quantile { terms: [z, 0.0, 0.0, 0.0, 0.0] }
+    }
+
+    /// Student's t for ν errors, by its asymptotic expansion about the normal quantile `z`
+    /// (Abramowitz, Stegun, Handbook of Mathematical Functions, 26.7.5): within 2 % from ν = 3 on at
+    /// z = 1.96. Young series get honestly wide intervals; old ones the normal quantile.
+    fn student(z: f64) -> Quantile {
+        let z2 = z * z;
+        let g1 = z * (z2 + 1.0) / 4.0;
+        let g2 = z * ((5.0 * z2 + 16.0) * z2 + 3.0) / 96.0;
+        let g3 = z * (((3.0 * z2 + 19.0) * z2 + 17.0) * z2 - 15.0) / 384.0;
+        let g4 = z * ((((79.0 * z2 + 776.0) * z2 + 1482.0) * z2 - 1920.0) * z2 - 945.0) / 92160.0;
+        // Near z = 0 the last terms turn negative; there the normal quantile is good enough.
+        Quantile { terms: [z, g1, g2, g3.max(0.0), g4.max(0.0)] }
+    }
+
+    /// For a standard deviation learned from `errors` ≥ 1 errors.
+    pub(super) fn at(&self, errors: f64) -> f64 {
+        let r = 1.0 / errors.max(1.0);
+        let [g0, g1, g2, g3, g4] = self.terms;
+        g0 + r * (g1 + r * (g2 + r * (g3 + r * g4)))
+    }
+}
+
+/// Quantile of the standard normal distribution at `p` in [0.5, 1): bisection on the upper tail
+/// ½·erfc(x/√2). Once per plan, so its few hundred steps do not matter.
+fn normal_quantile(p: f64) -> f64 {
+    let tail = 1.0 - p;
+    let (mut low, mut high) = (0.0_f64, 40.0_f64);
+    loop {
+        let middle = 0.5 * (low + high);
+        if middle <= low || middle >= high {
+            return middle;
+        }
+        if 0.5 * libm::erfc(middle * std::f64::consts::FRAC_1_SQRT_2) > tail {
+            low = middle;
+        } else {
+            high = middle;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Values of `tests/data/reference/kalman/quantiles.json`.
+    #[test]
+    fn normal_quantile_agrees_with_reference() {
+        let path =
+            concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/reference/kalman/quantiles.json");
+        let text = std::fs::read_to_string(path).unwrap();
+        let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let normal = json["normal"].as_object().unwrap();
+        assert!(normal.len() >= 8);
+        for (p, expected) in normal {
+            let (p, expected) = (p.parse::<f64>().unwrap(), expected.as_f64().unwrap());
+            let got = normal_quantile(p);
+            assert!((got - expected).abs() <= 1e-10 * expected.max(1e-6), "{p}: {got} {expected}");
+        }
+    }
+
+    /// Percentage points of t, two-sided 95 %, from printed tables.
+    #[test]
+    fn student_widens_the_interval_of_young_series() {
+        let quantile = Quantile::student(normal_quantile(0.975));
+        for (errors, expected, tolerance) in
+            [(3.0, 3.182, 0.02), (5.0, 2.571, 0.005), (10.0, 2.228, 0.001), (60.0, 2.000, 0.001)]
+        {
+            let got = quantile.at(errors);
+            assert!((got / expected - 1.0).abs() < tolerance, "{errors}: {got}");
+        }
+        assert!(quantile.at(1.0) > 6.0, "{}", quantile.at(1.0));
+        for nominal in [1e-6, 0.01, 0.2, 0.5, 0.999_999_999] {
+            let quantile = Quantile::student(normal_quantile(0.5 + 0.5 * nominal));
+            assert!(quantile.at(1.0) >= quantile.at(1e9) && quantile.at(1.0).is_finite());
+        }
+    }
+
+    #[test]
+    fn out_of_range_settings_are_limited() {
+        let settings = ForecastSettings {
+            step: 0,
+            season: vec![i64::MAX],
+            horizon: -5,
+            nominal: 7.0,
+            ..ForecastSettings::default()
+        };
+        let plan = ForecastPlan::new(&settings);
+        assert_eq!((plan.step(), plan.season_length(), plan.horizon()), (1, 2016, 1));
+        assert!(plan.quantile.at(1.0).is_finite());
+        let settings = ForecastSettings { step: i64::MAX, ..ForecastSettings::default() };
+        assert_eq!(ForecastPlan::new(&settings).season_length(), 0);
+    }
+}

@@ -1,0 +1,77 @@
+//! How well the forecasts did: the size of the one-step errors, coverage, skill.
+
+use serde::{Deserialize, Serialize};
+
+/// Scored slots before coverage and skill are told.
+const SCORED_MIN: u64 = 20;
+
+/// Running mean of squared one-step errors, older ones possibly counting less.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct ErrorScale {
+    /// Weighted sum of squared errors.
+    #[serde(rename = "q")]
+    pub sum: f64,
+    /// Sum of their weights.
+    #[serde(rename = "w")]
+    pub weight: f64,
+}
+
+impl ErrorScale {
+    /// Counts one squared error; all before it count `memory` in (0, 1] times what they did.
+    pub fn add(&mut self, memory: f64, squared: f64) {
+        self.sum = self.sum * memory + squared;
+        self.weight = self.weight * memory + 1.0;
+    }
+
+    /// sigma2 = Σe²/n; `None` before the first error.
+    pub fn sigma2(&self) -> Option<f64> {
+        (self.weight > 0.0).then(|| self.sum / self.weight)
+    }
+}
+
+/// Coverage and skill of the model at work, since it took over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Score {
+    /// Observed slots for which an interval had been issued.
+    #[serde(rename = "n")]
+    scored: u64,
+    /// Those inside it.
+    #[serde(rename = "h")]
+    hits: u64,
+    /// Slots for which the naive forecast also existed.
+    #[serde(rename = "c")]
+    compared: u64,
+    /// Sum of absolute errors over these: the model's.
+    #[serde(rename = "a")]
+    model: f64,
+    /// The naive forecast's.
+    #[serde(rename = "b")]
+    naive: f64,
+}
+
+impl Score {
+    /// Counts one slot against its interval.
+    pub fn cover(&mut self, inside: bool) {
+        self.scored += 1;
+        self.hits += u64::from(inside);
+    }
+
+    /// Counts one slot's absolute errors.
+    pub fn compare(&mut self, model: f64, naive: f64) {
+        self.compared += 1;
+        self.model = (self.model + model).min(f64::MAX);
+        self.naive = (self.naive + naive).min(f64::MAX);
+    }
+
+    /// Share inside the interval; `None` before 20 slots.
+    pub fn coverage(&self) -> Option<f64> {
+        (self.scored >= SCORED_MIN).then(|| self.hits as f64 / self.scored as f64)
+    }
+
+    /// 1 − MAE/MAE of the naive forecast; `None` before 20 slots or without a naive error.
+    pub fn skill(&self) -> Option<f64> {
+        (self.compared >= SCORED_MIN && self.naive > 0.0)
+            .then(|| 1.0 - self.model / self.naive)
+            .filter(|skill| skill.is_finite())
+    }
+}
