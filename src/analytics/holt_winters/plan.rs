@@ -66,7 +66,7 @@ impl ForecastPlan {
             Some(_) => 1.0,
             None => 1.0 - 1.0 / MEMORY_SLOTS.max(10 * season_length) as f64,
         };
-        let nominal = settings.nominal.max(1e-6).min(1.0 - 1e-9);
+        let nominal = settings.nominal.clamp(1e-6, 1.0 - 1e-9);
         let z = normal_quantile(0.5 + 0.5 * nominal);
         ForecastPlan {
             step,

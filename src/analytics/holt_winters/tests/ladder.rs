@@ -1,1 +1,469 @@
+//! The whole forecaster on made-up series: rungs, gaps, shifts, scores, state.
 
+use proptest::prelude::*;
+
+use crate::analytics::holt_winters::{Forecast, ForecastPlan, Forecaster, SlotsClosed};
+use crate::analytics::settings::{
+    ForecastInitial, ForecastSettings, HOUR, Seasonal, Smoothing, Trend,
+};
+use crate::reading::{EventTime, Finite, SECOND};
+
+fn time(nanos: i64) -> EventTime {
+    EventTime::from_nanos(nanos).unwrap()
+}
+
+fn finite(value: f64) -> Finite {
+    Finite::new(value).unwrap()
+}
+
+/// Hourly slots, one reading in the middle of each of `hours` for which `value` has one.
+fn feed(
+    forecaster: &mut Forecaster,
+    plan: &ForecastPlan,
+    hours: std::ops::Range<i64>,
+    value: impl Fn(i64) -> Option<f64>,
+) -> Vec<SlotsClosed> {
+    let readings = hours.filter_map(|h| value(h).map(|v| (h, v)));
+    readings
+        .filter_map(|(h, v)| forecaster.observe(plan, time(h * HOUR + HOUR / 2), finite(v)))
+        .collect()
+}
+
+/// Noise in [-1, 1] that is the same everywhere (an integer hash of `n`).
+fn noise(n: i64) -> f64 {
+    let mut x = (n as u64).wrapping_add(0x9e37_79b9_7f4a_7c15);
+    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    ((x ^ (x >> 31)) >> 11) as f64 / (1_u64 << 52) as f64 - 1.0
+}
+
+/// 20 with a daily swing of 5.
+fn daily(hour: i64) -> f64 {
+    20.0 + 5.0 * libm::sin(std::f64::consts::TAU * hour as f64 / 24.0)
+}
+
+fn noisy_daily(hour: i64) -> Option<f64> {
+    Some(daily(hour) + 0.5 * noise(hour))
+}
+
+fn plan(change: impl FnOnce(&mut ForecastSettings)) -> ForecastPlan {
+    let mut settings = ForecastSettings::default();
+    change(&mut settings);
+    ForecastPlan::new(&settings)
+}
+
+fn half_widths(forecast: &Forecast) -> Vec<f64> {
+    forecast.upper.iter().zip(&forecast.mean).map(|(upper, mean)| upper - mean).collect()
+}
+
+#[test]
+fn the_ladder_is_climbed_as_history_allows() {
+    let plan = plan(|_| {});
+    let mut forecaster = Forecaster::new();
+    let start = 400_003;
+    let mut models = Vec::new();
+    for slot in 0..100 {
+        feed(&mut forecaster, &plan, start + slot..start + slot + 1, noisy_daily);
+        // `slot` slots have closed.
+        models.push(forecaster.forecast(&plan).map(|f| f.model));
+    }
+    let rungs = |from: usize, to: usize| &models[from..to];
+    assert!(rungs(0, 2).iter().all(Option::is_none));
+    assert!(rungs(2, 24).iter().all(|m| *m == Some("level")));
+    assert!(rungs(24, 48).iter().all(|m| *m == Some("seasonal-naive")));
+    assert!(rungs(48, 100).iter().all(|m| *m == Some("holt-winters")));
+}
+
+#[test]
+fn each_rung_covers_what_comes() {
+    let plan = plan(|_| {});
+    let start = 400_003;
+    for seen in [12, 30, 49, 24 * 20] {
+        let mut forecaster = Forecaster::new();
+        feed(&mut forecaster, &plan, start..start + seen + 1, noisy_daily);
+        let forecast = forecaster.forecast(&plan).unwrap();
+        let first = start + seen;
+        assert_eq!(forecast.origin, time(first * HOUR));
+        assert_eq!(forecast.mean.len(), 24);
+        let inside = (0..24)
+            .filter(|&h| {
+                let y = noisy_daily(first + h as i64).unwrap();
+                (forecast.lower[h]..=forecast.upper[h]).contains(&y)
+            })
+            .count();
+        assert!(inside >= 22, "{seen} slots, {}: {inside} of 24 inside", forecast.model);
+    }
+}
+
+#[test]
+fn a_daily_sine_is_forecast_to_its_noise() {
+    let plan = plan(|_| {});
+    let mut forecaster = Forecaster::new();
+    let start = -1000;
+    let end = start + 24 * 40;
+    feed(&mut forecaster, &plan, start..end + 1, noisy_daily);
+    let forecast = forecaster.forecast(&plan).unwrap();
+    for (h, mean) in (end..).zip(&forecast.mean) {
+        assert!((mean - daily(h)).abs() < 0.6, "{h}: {mean}, expected {}", daily(h));
+    }
+    // Uniform noise in ±0.5 has a standard deviation of 0.289: 95 % intervals of about ±0.6.
+    let half = half_widths(&forecast)[0];
+    assert!((0.5..0.8).contains(&half), "{half}");
+    let coverage = forecast.coverage.unwrap();
+    assert!((0.9..=1.0).contains(&coverage), "{coverage}");
+    let skill = forecast.skill.unwrap();
+    assert!((0.05..0.5).contains(&skill), "{skill}");
+}
+
+#[test]
+fn naive_scores_no_skill_against_itself() {
+    let plan = plan(|_| {});
+    let mut forecaster = Forecaster::new();
+    // A third of each day is missing, so that the seasonal naive rung lasts.
+    feed(&mut forecaster, &plan, 0..60, |h| (h % 24 < 16).then(|| daily(h) + noise(h)));
+    let forecast = forecaster.forecast(&plan).unwrap();
+    assert_eq!(forecast.model, "seasonal-naive");
+    // Level and seasonal naive took turns in the first 60 slots: only its own first day is better or worse.
+    assert!(forecast.skill.unwrap().abs() < 0.7, "{:?}", forecast.skill);
+}
+
+#[test]
+fn a_machine_off_at_night_gets_its_season() {
+    let plan = plan(|_| {});
+    let mut forecaster = Forecaster::new();
+    let day = |h: i64| (h.rem_euclid(24) < 8).then(|| daily(h) + 0.1 * noise(h));
+    feed(&mut forecaster, &plan, 0..24 * 30 + 4, day);
+    let forecast = forecaster.forecast(&plan).unwrap();
+    assert_eq!(forecast.model, "holt-winters");
+    let (next, mean) = (24 * 30 + 3, forecast.mean[0]);
+    assert!((mean - daily(next)).abs() < 0.3, "{mean}, {}", daily(next));
+}
+
+#[test]
+fn closed_slots_are_told_with_mean_and_expectation() {
+    let plan = plan(|s| s.season.clear());
+    let mut forecaster = Forecaster::new();
+    let at = |minutes: i64| time(minutes * 60 * SECOND);
+    assert_eq!(forecaster.observe(&plan, at(5), finite(1.0)), None);
+    assert_eq!(forecaster.observe(&plan, at(59), finite(3.0)), None);
+    // Before the open slot: counts as inside it.
+    assert_eq!(forecaster.observe(&plan, at(-500), finite(5.0)), None);
+    let closed = forecaster.observe(&plan, at(60), finite(4.0)).unwrap();
+    assert_eq!((closed.closed, closed.missing), (1, 0));
+    assert_eq!((closed.start, closed.mean, closed.count), (at(0), 3.0, 3));
+    assert_eq!(closed.expected, None);
+    assert_eq!(forecaster.forecast(&plan), None);
+
+    let closed = forecaster.observe(&plan, at(5 * 60), finite(4.0)).unwrap();
+    assert_eq!((closed.closed, closed.missing), (4, 3));
+    assert_eq!((closed.start, closed.mean, closed.count), (at(60), 4.0, 1));
+    let forecast = forecaster.forecast(&plan).unwrap();
+    assert_eq!(forecast.origin, at(5 * 60));
+    // l = 3 + 0.3·(4 − 3); three slots were missed, so the next is four ahead.
+    assert_eq!(forecast.mean[0], 3.3);
+    let half = half_widths(&forecast);
+    assert!((half[0] / half[12] - 0.5).abs() < 1e-12, "{} {}", half[0], half[12]);
+
+    let closed = forecaster.observe(&plan, at(6 * 60), finite(4.0)).unwrap();
+    let expected = closed.expected.unwrap();
+    let told = (expected.mean, expected.lower, expected.upper);
+    assert_eq!(told, (forecast.mean[0], forecast.lower[0], forecast.upper[0]));
+}
+
+#[test]
+fn gaps_keep_the_phase_of_the_season() {
+    let plan = plan(|_| {});
+    // Missing: a few hours, days, more than the gap limit (1000), years.
+    for gap in [1, 30, 999, 1000, 5000, 24 * 365 * 20 + 7] {
+        let mut forecaster = Forecaster::new();
+        let seen = 24 * 20;
+        feed(&mut forecaster, &plan, 0..seen, noisy_daily);
+        let after = seen + gap;
+        let moved = if gap >= 1000 { 30.0 } else { 0.0 };
+        let closed = feed(&mut forecaster, &plan, after..after + 2, |h| Some(daily(h) + moved));
+        assert_eq!(closed[0].missing, gap as u32);
+        let forecast = forecaster.forecast(&plan).unwrap();
+        assert_eq!(forecast.model, "holt-winters");
+        assert_eq!(forecast.origin, time((after + 1) * HOUR));
+        // The swing of the day is where it was.
+        let noon = (0..24).find(|h| (after + 1 + h) % 24 == 6).unwrap() as usize;
+        let night = (0..24).find(|h| (after + 1 + h) % 24 == 18).unwrap() as usize;
+        let swing = forecast.mean[noon] - forecast.mean[night];
+        assert!((8.0..14.0).contains(&swing), "{gap}: {swing}");
+        if gap >= 1000 {
+            // The level is taken from the first slot after it, and not held against the model.
+            let expected = daily(after + 1) + moved;
+            assert!((forecast.mean[0] - expected).abs() < 1.0, "{gap}: {}", forecast.mean[0]);
+            assert!(half_widths(&forecast)[0] < 1.0);
+        }
+    }
+}
+
+#[test]
+fn intervals_widen_over_a_gap() {
+    let plan = plan(|_| {});
+    let mut forecaster = Forecaster::new();
+    feed(&mut forecaster, &plan, 0..24 * 20, noisy_daily);
+    let before = forecaster.forecast(&plan).unwrap();
+    feed(&mut forecaster, &plan, 24 * 20 + 10..24 * 20 + 11, noisy_daily);
+    let after = forecaster.forecast(&plan).unwrap();
+    assert!(half_widths(&after)[0] > 1.2 * half_widths(&before)[0]);
+}
+
+#[test]
+fn a_level_shift_moves_the_level_and_keeps_the_season() {
+    let plan = plan(|_| {});
+    for seen in [5, 30, 24 * 10] {
+        let mut forecaster = Forecaster::new();
+        feed(&mut forecaster, &plan, 0..seen, noisy_daily);
+        let before = forecaster.forecast(&plan).unwrap();
+        forecaster.shift_level(&plan, 100.0);
+        let after = forecaster.forecast(&plan).unwrap();
+        for (a, b) in after.mean.iter().zip(&before.mean) {
+            assert!((a - b - 100.0).abs() < 1e-9, "{seen}: {a} {b}");
+        }
+        let (a, b) = (half_widths(&after), half_widths(&before));
+        assert!(a.iter().zip(&b).all(|(a, b)| (a - b).abs() < 1e-9));
+        // The history moved with it: what follows at the new level is no surprise.
+        feed(&mut forecaster, &plan, seen..24 * 12, |h| noisy_daily(h).map(|v| v + 100.0));
+        let forecast = forecaster.forecast(&plan).unwrap();
+        assert_eq!(forecast.model, "holt-winters");
+        assert!(half_widths(&forecast)[0] < 1.5, "{seen}: {}", half_widths(&forecast)[0]);
+        let (h, mean) = (24 * 12 - 1, forecast.mean[0]);
+        assert!((mean - 100.0 - daily(h)).abs() < 1.0, "{seen}: {mean}");
+        forecaster.shift_level(&plan, f64::NAN);
+        assert_eq!(forecaster.forecast(&plan).unwrap(), forecast);
+    }
+}
+
+#[test]
+fn without_a_season_a_line_is_followed() {
+    for (trend, model) in [(Trend::None, "ses"), (Trend::Additive, "holt"), (Trend::Damped, "holt")]
+    {
+        let plan = plan(|s| {
+            s.seasonal = Seasonal::None;
+            s.trend = trend;
+        });
+        let mut forecaster = Forecaster::new();
+        feed(&mut forecaster, &plan, 0..10, |h| Some(7.0 + 2.0 * h as f64));
+        assert_eq!(forecaster.forecast(&plan).unwrap().model, "level");
+        feed(&mut forecaster, &plan, 10..31, |h| Some(7.0 + 2.0 * h as f64));
+        let forecast = forecaster.forecast(&plan).unwrap();
+        assert_eq!(forecast.model, model);
+        if trend == Trend::Additive {
+            for (h, mean) in (30..).zip(&forecast.mean) {
+                assert!((mean - 7.0 - 2.0 * f64::from(h)).abs() < 1e-9, "{mean}");
+            }
+            // 20 slots scored; a naive forecast is wrong by 2 each time.
+            assert!((forecast.skill.unwrap() - 1.0).abs() < 1e-9);
+        }
+    }
+}
+
+#[test]
+fn a_constant_series_is_forecast_as_it_is() {
+    let plan = plan(|_| {});
+    let mut forecaster = Forecaster::new();
+    feed(&mut forecaster, &plan, 0..200, |_| Some(0.1));
+    let forecast = forecaster.forecast(&plan).unwrap();
+    assert!(forecast.mean.iter().all(|mean| (mean - 0.1).abs() < 1e-12));
+    assert!(forecast.coverage.is_some());
+}
+
+#[test]
+fn overflow_starts_afresh_and_says_so() {
+    for initial in [None, Some(ForecastInitial { level: 1e308, trend: 1e308, season: vec![] })] {
+        let plan = plan(|s| {
+            s.season.clear();
+            s.initial = initial;
+        });
+        let mut forecaster = Forecaster::new();
+        let closed = feed(&mut forecaster, &plan, 0..60, |h| match h {
+            0 => Some(f64::MAX),
+            1 => Some(-f64::MAX),
+            h => Some(noise(h)),
+        });
+        let restarts = closed.iter().filter(|c| c.restarted).count();
+        assert!((2..=3).contains(&restarts), "{restarts}");
+        let forecast = forecaster.forecast(&plan).unwrap();
+        assert!(half_widths(&forecast)[0] < 10.0);
+    }
+}
+
+#[test]
+fn another_step_or_season_starts_afresh() {
+    let hourly = plan(|_| {});
+    let mut forecaster = Forecaster::new();
+    feed(&mut forecaster, &hourly, 0..100, noisy_daily);
+    for other in [plan(|s| s.step = HOUR / 2), plan(|s| s.season = vec![12 * HOUR])] {
+        let mut forecaster = forecaster.clone();
+        assert_eq!(forecaster.forecast(&other), None);
+        assert_eq!(forecaster.observe(&other, time(100 * HOUR), finite(1.0)), None);
+        assert!(forecaster.observe(&other, time(101 * HOUR), finite(1.0)).is_some());
+    }
+}
+
+#[test]
+fn stored_state_is_small() {
+    let mut largest = 0;
+    let mut forecaster = Forecaster::new();
+    let plan = plan(|_| {});
+    for hour in 0..200 {
+        feed(&mut forecaster, &plan, hour..hour + 1, noisy_daily);
+        largest = largest.max(serde_cbor::to_vec(&forecaster).unwrap().len());
+    }
+    assert!(largest < 700, "{largest} bytes");
+    // The worst: a history of three seasons.
+    let mut forecaster = Forecaster::new();
+    for hour in 0..200 {
+        feed(&mut forecaster, &plan, hour..hour + 1, |h| {
+            (h % 24 < 5 || h >= 48).then(|| noisy_daily(h)).flatten()
+        });
+        largest = largest.max(serde_cbor::to_vec(&forecaster).unwrap().len());
+    }
+    assert!(largest < 800, "{largest} bytes");
+}
+
+#[derive(Clone, Debug)]
+enum Action {
+    /// Nanoseconds later, a value.
+    Observe(i64, f64),
+    Shift(f64),
+}
+
+fn action(extreme: bool) -> impl Strategy<Value = Action> {
+    let value = if extreme {
+        prop_oneof![
+            -100.0..100.0_f64,
+            prop::num::f64::NORMAL | prop::num::f64::SUBNORMAL | prop::num::f64::ZERO,
+            prop::sample::select(vec![1e300, -1e300, 1e154, -1e154, 1e-300, f64::MAX, f64::MIN]),
+        ]
+        .boxed()
+    } else {
+        (-100.0..100.0_f64).boxed()
+    };
+    let wait = prop_oneof![
+        8 => 0..2 * SECOND,
+        2 => 0..20 * SECOND,
+        1 => 0..5000 * SECOND,
+    ];
+    prop_oneof![
+        30 => (wait, value.clone()).prop_map(|(wait, value)| Action::Observe(wait, value)),
+        1 => value.prop_map(Action::Shift),
+    ]
+}
+
+fn any_plan() -> impl Strategy<Value = ForecastPlan> {
+    let trend = prop::sample::select(vec![Trend::None, Trend::Additive, Trend::Damped]);
+    let smoothing = prop::option::of((0.01..1.0_f64, 0.0..1.0_f64, 0.0..1.0_f64, 0.5..=1.0_f64));
+    let initial = prop::option::of(-1e3..1e3_f64);
+    (trend, 0..6_usize, smoothing, initial).prop_map(|(trend, m, smoothing, initial)| {
+        plan(|s| {
+            s.step = SECOND;
+            s.season = vec![m as i64 * SECOND];
+            s.trend = trend;
+            s.horizon = 20 * SECOND;
+            s.smoothing = smoothing.map(|(alpha, beta, gamma, phi)| Smoothing {
+                alpha,
+                beta: beta * alpha,
+                gamma: gamma * (1.0 - alpha),
+                phi,
+            });
+            s.initial = initial.map(|level| ForecastInitial {
+                level,
+                trend: level / 10.0,
+                season: if m < 2 { vec![] } else { vec![level / 2.0; m] },
+            });
+        })
+    })
+}
+
+fn apply(forecaster: &mut Forecaster, plan: &ForecastPlan, now: &mut i64, action: &Action) {
+    match action {
+        Action::Observe(wait, value) => {
+            *now += wait;
+            let closed = forecaster.observe(plan, time(*now), finite(*value));
+            if let Some(closed) = closed {
+                assert!(closed.mean.is_finite() && closed.count > 0);
+                assert!(closed.missing < closed.closed);
+            }
+        }
+        Action::Shift(delta) => forecaster.shift_level(plan, *delta),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    /// Written and read anywhere, in both codecs, the run goes on with the same bits.
+    #[test]
+    fn resumed_anywhere_gives_the_same_bits(
+        plan in any_plan(),
+        actions in prop::collection::vec(action(false), 1..150),
+        cut in any::<prop::sample::Index>(),
+    ) {
+        let cut = cut.index(actions.len());
+        let (mut whole, mut resumed) = (Forecaster::new(), Forecaster::new());
+        let (mut now, mut now_resumed) = (-30 * SECOND, -30 * SECOND);
+        for (i, action) in actions.iter().enumerate() {
+            apply(&mut whole, &plan, &mut now, action);
+            apply(&mut resumed, &plan, &mut now_resumed, action);
+            // Forecasting between readings changes nothing.
+            let _ = resumed.forecast(&plan);
+            if i >= cut {
+                let bytes = serde_cbor::to_vec(&resumed).unwrap();
+                resumed = serde_cbor::from_slice(&bytes).unwrap();
+                prop_assert_eq!(&serde_cbor::to_vec(&resumed).unwrap(), &bytes);
+            }
+        }
+        prop_assert_eq!(serde_cbor::to_vec(&whole).unwrap(), serde_cbor::to_vec(&resumed).unwrap());
+        let (a, b) = (whole.forecast(&plan), resumed.forecast(&plan));
+        prop_assert_eq!(format!("{a:?}"), format!("{b:?}"));
+    }
+
+    /// No reading, however large, makes a NaN or an infinity, and intervals hold their mean.
+    #[test]
+    fn numbers_stay_finite(
+        plan in any_plan(),
+        actions in prop::collection::vec(action(true), 1..150),
+    ) {
+        let mut forecaster = Forecaster::new();
+        let mut now = 0;
+        for action in &actions {
+            apply(&mut forecaster, &plan, &mut now, action);
+            let text = format!("{forecaster:?}");
+            prop_assert!(!text.contains("NaN") && !text.contains("inf"), "{}", text);
+            if let Some(forecast) = forecaster.forecast(&plan) {
+                prop_assert_eq!(forecast.mean.len(), 20);
+                for i in 0..20 {
+                    let (l, m, u) = (forecast.lower[i], forecast.mean[i], forecast.upper[i]);
+                    prop_assert!(l <= m && m <= u && l.is_finite() && u.is_finite(), "{l} {m} {u}");
+                }
+                prop_assert!(forecast.coverage.is_none_or(|c| (0.0..=1.0).contains(&c)));
+                prop_assert!(forecast.skill.is_none_or(|s| s.is_finite() && s <= 1.0));
+            }
+        }
+    }
+
+    /// Slots tile time: those told as closed are exactly those between the first and the open one.
+    #[test]
+    fn every_slot_closes_once(
+        plan in any_plan(),
+        start in -1_000_000_000..1_000_000_000_i64,
+        waits in prop::collection::vec(0..3000 * SECOND, 1..60),
+    ) {
+        let mut forecaster = Forecaster::new();
+        let first = start;
+        let mut now = start * SECOND;
+        forecaster.observe(&plan, time(now), finite(1.0));
+        let mut closed = 0;
+        for wait in waits {
+            now += wait;
+            if let Some(told) = forecaster.observe(&plan, time(now), finite(1.0)) {
+                prop_assert_eq!(told.start.nanos(), (first + closed) * SECOND);
+                closed += i64::from(told.closed);
+            }
+            prop_assert_eq!(first + closed, now.div_euclid(SECOND));
+        }
+    }
+}
