@@ -1,1 +1,447 @@
-//! To come.
+//! The exactly mergeable aggregate of a pane: [`Moments`].
+//!
+//! Pure. Invariants:
+//! - `count >= 1`; `first` is the least and `last` the greatest of all readings by (time, value), so
+//!   neither depends on the order of arrival;
+//! - `sum` and `squares` are double-doubles: unevaluated sums of two floats, about 106 bits;
+//! - `squares` is Σ(x − first)². The shift by a reading of the pane makes the deviations exact or
+//!   nearly so; the 106 bits then pay for `first` being itself far from the mean. Welford's
+//!   recurrence would need a division for every reading and reaches 2e-5 on readings of
+//!   1e9 ± 1e-3, where this form reaches 1e-15.
+//!
+//! Everything in [`Moments`] is finite: what would overflow stays at the largest float.
+
+use serde::{Deserialize, Serialize};
+
+use crate::reading::{EventTime, Finite, SECOND};
+
+/// Count, sum, spread, extremes and ends of the readings of one pane, at least one reading.
+///
+/// Adding readings in any order, or splitting them, aggregating the parts and merging these in any
+/// tree, gives the same `count`, `min`, `max`, `first`, `last`, `covered_s` and `outliers`, and the
+/// same `sum` as long as no total is 2¹⁰⁴ times as large as the lowest bit of any of its terms: with
+/// readings around 20 in full double precision, 10¹⁵ of them. `mean` and `m2` agree to 1e-14.
+///
+/// Size in memory: 112 bytes, no allocation.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Stored", into = "Stored")]
+pub struct Moments {
+    count: u64,
+    sum: DoubleDouble,
+    squares: DoubleDouble,
+    min: f64,
+    max: f64,
+    first: f64,
+    first_time: EventTime,
+    last: f64,
+    last_time: EventTime,
+    covered_ns: u64,
+    outliers: u64,
+}
+
+impl Moments {
+    /// The aggregate of one reading.
+    pub fn new(time: EventTime, value: Finite) -> Moments {
+        let x = value.get();
+        Moments {
+            count: 1,
+            sum: DoubleDouble { hi: x, lo: 0.0 },
+            squares: DoubleDouble::ZERO,
+            min: x,
+            max: x,
+            first: x,
+            first_time: time,
+            last: x,
+            last_time: time,
+            covered_ns: 0,
+            outliers: 0,
+        }
+    }
+
+    /// Takes in one reading; readings may come in any order of time.
+    #[inline]
+    pub fn add(&mut self, time: EventTime, value: Finite) {
+        let x = value.get();
+        if time < self.first_time || (time == self.first_time && x < self.first) {
+            self.shift_to(x);
+            self.first_time = time;
+        } else if time > self.last_time || (time == self.last_time && x > self.last) {
+            self.last = x;
+            self.last_time = time;
+        }
+        self.count += 1;
+        self.sum = self.sum.plus_reading(x);
+        self.squares = self.squares.plus_square(two_sum(x, -self.first));
+        self.min = if x < self.min { x } else { self.min };
+        self.max = if x > self.max { x } else { self.max };
+    }
+
+    /// Takes in all of `other`, as if its readings had been added here.
+    ///
+    /// Source of the shift: Σ(x − a)² = Σ(x − b)² + 2(b − a)·Σ(x − b) + n(b − a)²; with a and b the
+    /// means it is Chan, Golub and LeVeque 1983, "Algorithms for computing the sample variance",
+    /// equation 2.1b.
+    pub fn merge(&mut self, other: &Moments) {
+        // Both sums of squares must be about the same point: the earlier first reading of the two.
+        let mut other = other.clone();
+        if (other.first_time, Ordered(other.first)) < (self.first_time, Ordered(self.first)) {
+            self.shift_to(other.first);
+            self.first_time = other.first_time;
+        } else {
+            other.shift_to(self.first);
+        }
+        if (other.last_time, Ordered(other.last)) > (self.last_time, Ordered(self.last)) {
+            self.last = other.last;
+            self.last_time = other.last_time;
+        }
+        self.count = self.count.saturating_add(other.count);
+        self.sum = self.sum.plus(other.sum).or_saturated(self.sum, other.sum);
+        self.squares = self.squares.plus(other.squares).or_saturated(self.squares, other.squares);
+        self.min = self.min.min(other.min);
+        self.max = self.max.max(other.max);
+        self.covered_ns = self.covered_ns.saturating_add(other.covered_ns);
+        self.outliers = self.outliers.saturating_add(other.outliers);
+    }
+
+    /// Notes that one of the readings was rejected by the filter's gate.
+    pub fn count_outlier(&mut self) {
+        self.outliers = self.outliers.saturating_add(1);
+    }
+
+    /// Adds to the time for which the pane has readings to speak of. Kept in whole nanoseconds, so
+    /// that it too is the same in every order; negative numbers and NaN add nothing.
+    pub fn cover(&mut self, seconds: f64) {
+        let nanos = libm::round(seconds * SECOND as f64) as u64;
+        self.covered_ns = self.covered_ns.saturating_add(nanos);
+    }
+
+    /// Number of readings, at least 1.
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// Sum of the readings, rounded once. A sum that passes ±`f64::MAX` on the way stays there.
+    pub fn sum(&self) -> f64 {
+        self.sum.hi
+    }
+
+    /// Arithmetic mean, rounded once; never outside [`min`](Self::min) to [`max`](Self::max).
+    pub fn mean(&self) -> f64 {
+        let mean = self.sum.divided_by(self.count as f64);
+        // Beyond 2^996 the error term of the quotient cannot be formed; the plain one must do.
+        let mean = if mean.lo.is_finite() { mean.hi } else { self.sum.hi / self.count as f64 };
+        mean.clamp(self.min, self.max)
+    }
+
+    /// Sum of squared deviations from the mean, ≥ 0 and exactly 0 when all readings are equal; what
+    /// overflows is `f64::MAX`. Population variance: `m2 / count`; sample variance: `m2 / (count - 1)`.
+    pub fn m2(&self) -> f64 {
+        if self.min == self.max {
+            return 0.0;
+        }
+        if self.sum.is_saturated() || self.squares.is_saturated() {
+            return f64::MAX;
+        }
+        // Σ(x − x̄)² = Σ(x − f)² − (Σ(x − f))²/n. Multiplying by the quotient avoids the square of
+        // the sum, which may overflow where the result does not.
+        let sum = self.sum_about_first();
+        let excess = sum.times(sum.divided_by(self.count as f64));
+        let m2 = self.squares.plus(excess.negated());
+        if m2.lo.is_finite() { m2.hi.max(0.0) } else { f64::MAX }
+    }
+
+    /// Sample standard deviation, `sqrt(m2 / (count - 1))`; `None` for a single reading, which says
+    /// nothing about spread (0 would read as certainty).
+    pub fn stddev(&self) -> Option<f64> {
+        (self.count > 1).then(|| (self.m2() / (self.count - 1) as f64).sqrt())
+    }
+
+    /// Smallest reading.
+    pub fn min(&self) -> f64 {
+        self.min
+    }
+
+    /// Largest reading.
+    pub fn max(&self) -> f64 {
+        self.max
+    }
+
+    /// Reading with the smallest event time; of several, the smallest.
+    pub fn first(&self) -> f64 {
+        self.first
+    }
+
+    /// Smallest event time.
+    pub fn first_time(&self) -> EventTime {
+        self.first_time
+    }
+
+    /// Reading with the largest event time; of several, the largest.
+    pub fn last(&self) -> f64 {
+        self.last
+    }
+
+    /// Largest event time.
+    pub fn last_time(&self) -> EventTime {
+        self.last_time
+    }
+
+    /// Seconds given to [`cover`](Self::cover).
+    pub fn covered_s(&self) -> f64 {
+        self.covered_ns as f64 / SECOND as f64
+    }
+
+    /// Number of readings that the filter's gate rejected.
+    pub fn outliers(&self) -> u64 {
+        self.outliers
+    }
+
+    /// Moves the point that the squares are about to `first`, before it is counted itself.
+    #[cold]
+    fn shift_to(&mut self, first: f64) {
+        let distance = two_sum(self.first, -first);
+        if distance.0 != 0.0 && !self.squares.is_saturated() {
+            let distance = DoubleDouble { hi: distance.0, lo: distance.1 };
+            let n = DoubleDouble { hi: self.count as f64, lo: 0.0 };
+            let cross = distance.times(self.sum_about_first());
+            let squares = self
+                .squares
+                .plus(DoubleDouble { hi: 2.0 * cross.hi, lo: 2.0 * cross.lo })
+                .plus(distance.times(distance).times(n));
+            self.squares = if !squares.lo.is_finite() || self.sum.is_saturated() {
+                DoubleDouble::MAX
+            } else if squares.hi < 0.0 {
+                DoubleDouble::ZERO
+            } else {
+                squares
+            };
+        }
+        self.first = first;
+    }
+
+    /// Σ(x − first). Not for saturated sums.
+    fn sum_about_first(&self) -> DoubleDouble {
+        // Splitting a factor overflows beyond 2^996. Powers of two scale without rounding.
+        let large = self.sum.hi.abs() > TWO_900 || self.first.abs() > TWO_900;
+        let (down, up) = if large { (TWO_MINUS_200, 1.0 / TWO_MINUS_200) } else { (1.0, 1.0) };
+        let (hi, lo) = two_product(self.count as f64, self.first * down);
+        let sum = DoubleDouble { hi: self.sum.hi * down, lo: self.sum.lo * down };
+        let about_first = sum.plus(DoubleDouble { hi: -hi, lo: -lo });
+        DoubleDouble { hi: about_first.hi * up, lo: about_first.lo * up }
+    }
+}
+
+/// 2⁹⁰⁰.
+const TWO_900: f64 = f64::from_bits((1023 + 900) << 52);
+/// 2⁻²⁰⁰.
+const TWO_MINUS_200: f64 = f64::from_bits((1023 - 200) << 52);
+
+/// Floats known to be finite, in their order.
+#[derive(PartialEq, PartialOrd)]
+struct Ordered(f64);
+
+/// The unevaluated sum of two floats, `hi` being the sum rounded to one float.
+///
+/// Algorithms: Joldes, Muller, Popescu 2017, "Tight and rigorous error bounds for basic building
+/// blocks of double-word arithmetic", ACM TOMS 44(2), by number below. Products are split (Dekker
+/// 1971) rather than fused: not every board has the fused instruction. A result that overflows has
+/// a `lo` that is not finite, which the callers test.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct DoubleDouble {
+    hi: f64,
+    lo: f64,
+}
+
+impl DoubleDouble {
+    const ZERO: DoubleDouble = DoubleDouble { hi: 0.0, lo: 0.0 };
+    const MAX: DoubleDouble = DoubleDouble { hi: f64::MAX, lo: 0.0 };
+
+    fn is_saturated(self) -> bool {
+        self.hi.abs() == f64::MAX
+    }
+
+    /// The sum with a reading (algorithm 4), or the largest float once that is passed.
+    #[inline]
+    fn plus_reading(self, x: f64) -> DoubleDouble {
+        let (s, e) = two_sum(self.hi, x);
+        let sum = fast_two_sum(s, self.lo + e);
+        if sum.lo.is_finite() && !self.is_saturated() {
+            return sum;
+        }
+        sum.or_saturated(self, DoubleDouble { hi: x, lo: 0.0 })
+    }
+
+    /// The sum with (d + e)². All terms have one sign, which is where the short sum (algorithm 5)
+    /// is accurate.
+    #[inline]
+    fn plus_square(self, (d, e): (f64, f64)) -> DoubleDouble {
+        let (high, low) = split(d);
+        let square = d * d;
+        let error = ((high * high - square) + 2.0 * (high * low)) + low * low;
+        let (s, rest) = two_sum(self.hi, square);
+        let sum = fast_two_sum(s, rest + (self.lo + (error + 2.0 * (d * e))));
+        if sum.lo.is_finite() { sum } else { DoubleDouble::MAX }
+    }
+
+    /// `self` where it is a sum of `a` and `b` to rely on, else the largest float of its sign; a
+    /// term that is saturated already stays so.
+    fn or_saturated(self, a: DoubleDouble, b: DoubleDouble) -> DoubleDouble {
+        if a.is_saturated() {
+            a
+        } else if b.is_saturated() {
+            b
+        } else if self.lo.is_finite() {
+            self
+        } else {
+            // Only terms of one sign overflow.
+            DoubleDouble { hi: f64::MAX.copysign(a.hi), lo: 0.0 }
+        }
+    }
+
+    /// Sum (algorithm 6). The same with the terms exchanged.
+    fn plus(self, other: DoubleDouble) -> DoubleDouble {
+        let (s, s_rest) = two_sum(self.hi, other.hi);
+        let (t, t_rest) = two_sum(self.lo, other.lo);
+        let v = fast_two_sum(s, s_rest + t);
+        fast_two_sum(v.hi, t_rest + v.lo)
+    }
+
+    /// Product (algorithm 10).
+    fn times(self, other: DoubleDouble) -> DoubleDouble {
+        let (p, rest) = two_product(self.hi, other.hi);
+        fast_two_sum(p, rest + (self.hi * other.lo + self.lo * other.hi))
+    }
+
+    /// Quotient (algorithm 14).
+    fn divided_by(self, n: f64) -> DoubleDouble {
+        let quotient = self.hi / n;
+        let (p, rest) = two_product(quotient, n);
+        fast_two_sum(quotient, (((self.hi - p) - rest) + self.lo) / n)
+    }
+
+    fn negated(self) -> DoubleDouble {
+        DoubleDouble { hi: -self.hi, lo: -self.lo }
+    }
+}
+
+/// a + b = sum + error exactly (Knuth).
+#[inline]
+fn two_sum(a: f64, b: f64) -> (f64, f64) {
+    let s = a + b;
+    let b_part = s - a;
+    let a_part = s - b_part;
+    (s, (a - a_part) + (b - b_part))
+}
+
+/// The same for |a| ≥ |b| or a = 0 (Dekker).
+#[inline]
+fn fast_two_sum(a: f64, b: f64) -> DoubleDouble {
+    let hi = a + b;
+    DoubleDouble { hi, lo: b - (hi - a) }
+}
+
+/// a as a sum of two numbers of at most 26 bits, for |a| < 2⁹⁹⁶ (Veltkamp).
+#[inline]
+fn split(a: f64) -> (f64, f64) {
+    let scaled = 134_217_729.0 * a; // 2^27 + 1
+    let high = scaled - (scaled - a);
+    (high, a - high)
+}
+
+/// a · b = product + error exactly, unless it over- or underflows (Dekker).
+fn two_product(a: f64, b: f64) -> (f64, f64) {
+    let product = a * b;
+    let ((a_high, a_low), (b_high, b_low)) = (split(a), split(b));
+    let error = ((a_high * b_high - product) + (a_high * b_low + a_low * b_high)) + a_low * b_low;
+    (product, error)
+}
+
+/// [`Moments`] as stored: short names, zeros left out.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Stored {
+    n: u64,
+    s: f64,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    sl: f64,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    q: f64,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    ql: f64,
+    lo: f64,
+    hi: f64,
+    f: f64,
+    ft: i64,
+    l: f64,
+    lt: i64,
+    #[serde(default, skip_serializing_if = "is_none")]
+    c: u64,
+    #[serde(default, skip_serializing_if = "is_none")]
+    o: u64,
+}
+
+fn is_zero(x: &f64) -> bool {
+    *x == 0.0
+}
+
+fn is_none(n: &u64) -> bool {
+    *n == 0
+}
+
+impl From<Moments> for Stored {
+    fn from(m: Moments) -> Stored {
+        Stored {
+            n: m.count,
+            s: m.sum.hi,
+            sl: m.sum.lo,
+            q: m.squares.hi,
+            ql: m.squares.lo,
+            lo: m.min,
+            hi: m.max,
+            f: m.first,
+            ft: m.first_time.nanos(),
+            l: m.last,
+            lt: m.last_time.nanos(),
+            c: m.covered_ns,
+            o: m.outliers,
+        }
+    }
+}
+
+impl TryFrom<Stored> for Moments {
+    type Error = &'static str;
+
+    /// Refuses what no readings can have led to; the store's checksum found it whole, so the
+    /// writer was at fault.
+    fn try_from(s: Stored) -> Result<Moments, Self::Error> {
+        let floats = [s.s, s.sl, s.q, s.ql, s.lo, s.hi, s.f, s.l];
+        if floats.iter().any(|x| !x.is_finite()) {
+            return Err("moments: a number is not finite");
+        }
+        let (Some(first_time), Some(last_time)) =
+            (EventTime::from_nanos(s.ft), EventTime::from_nanos(s.lt))
+        else {
+            return Err("moments: a time lies outside the years 1900 to 2200");
+        };
+        let within = |x: f64| s.lo <= x && x <= s.hi;
+        if s.n == 0 || s.q < 0.0 || !within(s.f) || !within(s.l) || first_time > last_time {
+            return Err("moments: count, squares, extremes or ends contradict each other");
+        }
+        Ok(Moments {
+            count: s.n,
+            sum: DoubleDouble { hi: s.s, lo: s.sl },
+            squares: DoubleDouble { hi: s.q, lo: s.ql },
+            min: s.lo,
+            max: s.hi,
+            first: s.f,
+            first_time,
+            last: s.l,
+            last_time,
+            covered_ns: s.c,
+            outliers: s.o,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;
