@@ -8,6 +8,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::reading::SECOND;
 
+mod glob;
+mod layer;
+
+pub use glob::{glob_covers, glob_matches};
+pub use layer::{Conflict, ForecastPatch, KalmanPatch, Layer, Patch, SLOTS_MAX};
+
 /// Nanoseconds in an hour.
 pub const HOUR: i64 = 3600 * SECOND;
 

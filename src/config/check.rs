@@ -1,0 +1,361 @@
+//! `weir check`: what a configuration costs at worst, and whether this machine can bear it.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use super::units::about_size;
+use super::{Config, Mqtt};
+use crate::analytics::settings::{KalmanModel, Layer, Settings};
+
+/// What things cost. All estimates of size are here and nowhere else; measured values go here.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MemoryModel {
+    /// Process without series: code, runtime, page cache of sled (8 MiB), connections; bytes.
+    pub base: u64,
+    /// Received messages that wait for their commit, at most; bytes.
+    pub unacknowledged: u64,
+    /// A reading in the open batch and in its frame; bytes.
+    pub reading: u64,
+    /// A series without filter, panes, forecast: names, watermark, counters; bytes.
+    pub series: u64,
+    /// A filter's state; bytes.
+    pub kalman: u64,
+    /// An open pane's moments; bytes.
+    pub pane: u64,
+    /// An open pane's quantile sketch; bytes.
+    pub sketch: u64,
+    /// A forecaster without its season; bytes.
+    pub forecast: u64,
+    /// A slot of its season: seasonal state and the ring of means; bytes.
+    pub slot: u64,
+    /// An outbox and its client; bytes, besides two messages.
+    pub forward: u64,
+    /// A reading in the journal; bytes.
+    pub journal_reading: u64,
+    /// What a commit writes to the block device besides its readings (frame header, file system
+    /// journal; measured on ext4); bytes.
+    pub commit: u64,
+    /// Checkpoint and outbox bytes written for each byte of journal: a checkpoint is due when the
+    /// journal has grown four times its bytes, and sled writes about three bytes for one.
+    pub amplification: f64,
+}
+
+impl Default for MemoryModel {
+    fn default() -> Self {
+        MemoryModel {
+            base: 24 << 20,
+            unacknowledged: 16 << 20,
+            reading: 96,
+            series: 512,
+            kalman: 192,
+            pane: 192,
+            sketch: 2048,
+            forecast: 512,
+            slot: 24,
+            forward: 2 << 20,
+            journal_reading: 24,
+            commit: 11_000,
+            amplification: 1.0,
+        }
+    }
+}
+
+impl MemoryModel {
+    /// Bytes of one series at worst: `series + kalman + Σ windows max_panes·(pane + sketch) +
+    /// forecast + season·slot`.
+    pub fn series_bytes(&self, settings: &Settings, max_panes: u32) -> u64 {
+        let kalman = if settings.kalman.model == KalmanModel::Off { 0 } else { self.kalman };
+        let panes: u64 = settings
+            .windows
+            .iter()
+            .map(|w| self.pane + if w.quantiles.is_empty() { 0 } else { self.sketch })
+            .map(|pane| pane * u64::from(max_panes))
+            .sum();
+        let forecast = settings.forecast.as_ref().map_or(0, |f| {
+            self.forecast + self.slot * (f.season_slots() + f.horizon / f.step).unsigned_abs()
+        });
+        self.series + kalman + panes + forecast
+    }
+
+    /// Bytes of the process at worst: `base + unacknowledged + 2·max_readings·reading (a batch in
+    /// the making, one in its commit) + max_series·(the dearest series) + forwards`.
+    pub fn total_bytes(&self, config: &Config) -> u64 {
+        let forwards: u64 =
+            config.forwards.iter().map(|f| self.forward + 2 * f.max_message as u64).sum();
+        self.base
+            + self.unacknowledged
+            + 2 * config.batch.max_readings as u64 * self.reading
+            + u64::from(config.series.max_series) * self.dearest_series(config)
+            + forwards
+    }
+
+    /// Bytes of the dearest series that the layers can make, alone or with those covering them.
+    fn dearest_series(&self, config: &Config) -> u64 {
+        let cost = |settings: Settings| self.series_bytes(&settings, config.series.max_panes);
+        let matched = |layer: &Layer| {
+            let covering = config.layers.iter().filter(|other| other.covers(layer));
+            let mut settings = Settings::merged(covering.map(|other| &other.patch));
+            settings.settle();
+            cost(settings)
+        };
+        // What costs is set in layers with windows or forecast; there are few of them.
+        let dear = config
+            .layers
+            .iter()
+            .filter(|l| l.patch.windows.is_some() || l.patch.forecast.enabled.is_some());
+        dear.take(1000).map(matched).fold(cost(Settings::default()), u64::max)
+    }
+
+    /// Bytes written to flash in a day at a steady rate of readings per second.
+    pub fn flash_bytes_per_day(&self, config: &Config, readings_per_second: f64) -> f64 {
+        let commits_per_second = readings_per_second.min(1.0 / config.batch.interval.as_secs_f64());
+        let readings = readings_per_second * self.journal_reading as f64;
+        let bytes = commits_per_second * self.commit as f64 + readings * (1.0 + self.amplification);
+        bytes * 86_400.0
+    }
+}
+
+/// What the machine has; `None`: could not be found out.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Host {
+    /// RAM in bytes.
+    pub memory: Option<u64>,
+    /// Bytes free for the outbox on the disk of `state.path`, with what the outbox holds already.
+    pub disk: Option<u64>,
+}
+
+impl Host {
+    /// Asks /proc/meminfo and the file system of `state.path` (or its nearest existing parent).
+    pub fn probe(config: &Config) -> Host {
+        let meminfo = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+        let existing = config.state.path.ancestors().find(|path| path.exists());
+        let disk = existing.and_then(|path| rustix::fs::statvfs(path).ok()).map(|fs| {
+            let free = fs.f_bavail.saturating_mul(fs.f_frsize);
+            free.saturating_add(folder_bytes(&config.state.path.join("outbox"), 2))
+        });
+        Host { memory: memory_total(&meminfo), disk }
+    }
+}
+
+/// Bytes of `MemTotal` in the text of /proc/meminfo.
+fn memory_total(meminfo: &str) -> Option<u64> {
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let kib: u64 = line.split_whitespace().next()?.parse().ok()?;
+    kib.checked_mul(1024)
+}
+
+fn folder_bytes(folder: &Path, depth: u32) -> u64 {
+    let Ok(entries) = std::fs::read_dir(folder) else { return 0 };
+    let bytes = |entry: std::fs::DirEntry| match entry.metadata() {
+        Ok(data) if data.is_dir() && depth > 0 => folder_bytes(&entry.path(), depth - 1),
+        Ok(data) if data.is_file() => data.len(),
+        _ => 0,
+    };
+    entries.flatten().map(bytes).sum()
+}
+
+/// What `weir check` found; its `Display` is what the command prints.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Report {
+    /// The file checked.
+    pub path: PathBuf,
+    /// Lines on what is configured and what it costs.
+    pub summary: Vec<String>,
+    /// What works but costs something, or can only be verified elsewhere.
+    pub warnings: Vec<String>,
+    /// Why this machine cannot bear it; empty: ok.
+    pub refusals: Vec<String>,
+}
+
+impl Report {
+    /// Whether the configuration fits the machine.
+    pub fn ok(&self) -> bool {
+        self.refusals.is_empty()
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let verdict = if self.ok() { "ok" } else { "refused" };
+        writeln!(f, "{}: {verdict}", self.path.display())?;
+        for line in &self.summary {
+            writeln!(f, "  {line}")?;
+        }
+        for line in &self.warnings {
+            writeln!(f, "warning: {line}")?;
+        }
+        for line in &self.refusals {
+            writeln!(f, "refused: {line}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Checks a configuration that was read from `path` against this machine.
+pub fn check(config: &Config, path: &Path) -> Report {
+    let mut report = check_on(config, path, &Host::probe(config), &MemoryModel::default());
+    let logins = config.forwards.iter().map(|f| &f.login).chain([&config.mqtt.login]);
+    for file in logins.filter_map(|login| login.password_file.as_ref()) {
+        if let Err(error) = std::fs::File::open(file) {
+            let file = file.display();
+            report.refusals.push(format!(
+                "password_file {file} cannot be read: {error}; create it, readable for the user weir runs as"
+            ));
+        }
+    }
+    report
+}
+
+/// Checks a configuration against a given machine. Pure.
+pub fn check_on(config: &Config, path: &Path, host: &Host, model: &MemoryModel) -> Report {
+    let mut report = Report {
+        path: path.to_owned(),
+        summary: summary(config, model),
+        warnings: config.warnings.clone(),
+        refusals: Vec::new(),
+    };
+    if !config.mqtt.subscribe.is_empty() {
+        report.warnings.push(broker_warning(&config.mqtt));
+    }
+    let memory = model.total_bytes(config);
+    match host.memory {
+        Some(has) if memory > has => report.refusals.push(format!(
+            "at worst it takes {} of memory, this machine has {}; lower [series] max_series or \
+             max_panes, [batch] max_readings, or windows with quantiles",
+            about_size(memory),
+            about_size(has)
+        )),
+        Some(has) if memory > has / 2 => report.warnings.push(format!(
+            "at worst it takes {} of the {} this machine has",
+            about_size(memory),
+            about_size(has)
+        )),
+        Some(_) => {}
+        None => report.warnings.push("how much memory this machine has is not known".to_owned()),
+    }
+    let outboxes = config.outbox.max_bytes.saturating_mul(config.forwards.len() as u64);
+    match host.disk {
+        Some(has) if outboxes > has => report.refusals.push(format!(
+            "the outbox may take {} ({} for each [[forward]]), the disk of {} has {} for it; lower \
+             [outbox] max_bytes or move [state] path",
+            about_size(outboxes),
+            about_size(config.outbox.max_bytes),
+            config.state.path.display(),
+            about_size(has)
+        )),
+        None if outboxes > 0 => report.warnings.push(format!(
+            "how much room the disk of {} has is not known",
+            config.state.path.display()
+        )),
+        _ => {}
+    }
+    report
+}
+
+fn summary(config: &Config, model: &MemoryModel) -> Vec<String> {
+    let topics: usize = config.mqtt.subscribe.iter().map(|s| s.topics.len()).sum();
+    let mut lines = vec![
+        format!("gateway   {} ({})", config.gateway.id, config.gateway.time_zone),
+        format!("reads     {topics} topic(s) at {}", config.mqtt.login.url),
+    ];
+    if config.results.enabled {
+        let kinds: Vec<&str> = config.results.kinds.iter().map(|kind| kind.name()).collect();
+        lines.push(format!("publishes {} below {}", kinds.join(", "), config.results.prefix));
+    }
+    for forward in &config.forwards {
+        let (name, url, topic) = (&forward.name, &forward.login.url, &forward.topic);
+        lines.push(format!("forwards  {name}: {topic} at {url}"));
+    }
+    lines.push(format!("settings  {} layer(s) of profiles and devices", config.layers.len()));
+    lines.push(format!(
+        "memory    at worst {}: {} series of {} each, {} for the rest",
+        about_size(model.total_bytes(config)),
+        config.series.max_series,
+        about_size(model.dearest_series(config)),
+        about_size(
+            model.total_bytes(config)
+                - u64::from(config.series.max_series) * model.dearest_series(config)
+        ),
+    ));
+    let rates: Vec<String> = [1.0, 100.0, 1000.0]
+        .iter()
+        .map(|&rate| {
+            let bytes = model.flash_bytes_per_day(config, rate);
+            format!("{} at {rate} reading(s)/s", about_size(bytes as u64))
+        })
+        .collect();
+    lines.push(format!("flash     written in a day, about: {}", rates.join(", ")));
+    let outboxes = config.outbox.max_bytes.saturating_mul(config.forwards.len() as u64);
+    lines.push(format!(
+        "disk      outbox at most {} below {}",
+        about_size(outboxes),
+        config.state.path.display()
+    ));
+    lines
+}
+
+fn broker_warning(mqtt: &Mqtt) -> String {
+    format!(
+        "weir cannot see what the broker at {} drops: verify that it queues without a limit and \
+         persists its queue (mosquitto: max_queued_messages 0, persistence true, autosave_interval 1, \
+         autosave_on_changes true; see configs/mosquitto.conf)",
+        mqtt.login.url
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(text: &str, host: &Host) -> Report {
+        let config = Config::from_text(text).unwrap();
+        check_on(&config, Path::new("weir.toml"), host, &MemoryModel::default())
+    }
+
+    #[test]
+    fn refuses_what_memory_cannot_hold() {
+        let small = Host { memory: Some(64 << 20), disk: Some(u64::MAX) };
+        let text = "series.max_series = 1_000_000";
+        let refused = report(text, &small);
+        assert!(!refused.ok());
+        assert!(refused.to_string().contains("refused: at worst it takes"), "{refused}");
+        assert!(report("series.max_series = 100", &small).ok());
+    }
+
+    #[test]
+    fn refuses_an_outbox_larger_than_the_disk() {
+        let host = Host { memory: Some(u64::MAX), disk: Some(400 << 20) };
+        let forward = |name| {
+            format!("[[forward]]\nname='{name}'\ntype='mqtt'\nurl='mqtt://up'\ntopic='t/{name}'\n")
+        };
+        let one = format!("outbox.max_bytes = '256MiB'\n{}", forward("a"));
+        assert!(report(&one, &host).ok());
+        let two = one + &forward("b");
+        assert!(!report(&two, &host).ok(), "each forward has an outbox of its own");
+    }
+
+    #[test]
+    fn says_ok_what_it_costs_and_what_to_verify() {
+        let host = Host { memory: Some(8 << 30), disk: Some(8 << 30) };
+        let text = "[[mqtt.subscribe]]\ntopics = ['s/{device}/{metric}']\nvalue = '/v'\nqos = 0";
+        let text = report(text, &host).to_string();
+        assert!(text.starts_with("weir.toml: ok\n"), "{text}");
+        for part in ["10000 series", "at 1000 reading(s)/s", "max_queued_messages 0", "qos = 0"] {
+            assert!(text.contains(part), "{part} in {text}");
+        }
+    }
+
+    #[test]
+    fn a_dearer_profile_raises_the_worst_case() {
+        let model = MemoryModel::default();
+        let bytes = |text: &str| model.total_bytes(&Config::from_text(text).unwrap());
+        let with = "[[profile]]\nmatch = {}\nwindows = [{ size = '1m', quantiles = [0.5] }]";
+        assert_eq!(bytes(with) - bytes(""), 10_000 * 16 * model.sketch);
+    }
+
+    #[test]
+    fn reads_meminfo() {
+        assert_eq!(memory_total("MemTotal:      1024 kB\nMemFree: 1 kB\n"), Some(1 << 20));
+        assert_eq!(memory_total("garbage"), None);
+    }
+}

@@ -1,0 +1,178 @@
+//! `weir explain DEVICE/METRIC`: the settings of one series and where each comes from.
+
+use super::Config;
+use super::units::format_duration;
+use crate::analytics::settings::*;
+
+/// A setting: its key, its value as TOML (`None`: does not apply), whether a patch sets it.
+type Row = (&'static str, fn(&Settings) -> Option<String>, fn(&Patch) -> bool);
+
+const ROWS: &[Row] = &[
+    ("unit", |s| Some(s.unit.as_ref().map_or("(none)".to_owned(), quoted)), |p| p.unit.is_some()),
+    (
+        "valid",
+        |s| Some(s.valid.map_or("(any)".to_owned(), |(low, high)| format!("[{low:?}, {high:?}]"))),
+        |p| p.valid.is_some(),
+    ),
+    ("lateness", |s| Some(duration(s.lateness)), |p| p.lateness.is_some()),
+    ("hold", |s| Some(duration(s.hold)), |p| p.hold.is_some()),
+    ("kalman.model", |s| Some(name(&s.kalman.model)), |p| p.kalman.model.is_some()),
+    (
+        "kalman.observation_sd",
+        |s| filter(s).map(|k| sd(k.observation_sd)),
+        |p| p.kalman.observation_sd.is_some(),
+    ),
+    ("kalman.level_sd", |s| filter(s).map(|k| sd(k.level_sd)), |p| p.kalman.level_sd.is_some()),
+    (
+        "kalman.trend_sd",
+        |s| filter(s).filter(|k| k.model == KalmanModel::Trend).map(|k| sd(k.trend_sd)),
+        |p| p.kalman.trend_sd.is_some(),
+    ),
+    ("kalman.gate", |s| filter(s).map(|k| format!("{:?}", k.gate)), |p| p.kalman.gate.is_some()),
+    (
+        "kalman.initial",
+        |s| {
+            let initial = |i: &KalmanInitial| {
+                format!("{{ state = {:?}, covariance = {:?} }}", i.state, i.covariance)
+            };
+            filter(s).map(|k| k.initial.as_ref().map_or("(exact diffuse)".to_owned(), initial))
+        },
+        |p| p.kalman.initial.is_some(),
+    ),
+    ("windows", |s| Some(windows(&s.windows)), |p| p.windows.is_some()),
+    (
+        "forecast",
+        |s| s.forecast.is_none().then(|| "false".to_owned()),
+        |p| p.forecast.enabled == Some(false),
+    ),
+    (
+        "forecast.step",
+        |s| s.forecast.as_ref().map(|f| duration(f.step)),
+        |p| p.forecast.step.is_some(),
+    ),
+    (
+        "forecast.season",
+        |s| {
+            let list = |f: &ForecastSettings| {
+                let texts: Vec<String> = f.season.iter().map(|&ns| duration(ns)).collect();
+                format!("[{}]", texts.join(", "))
+            };
+            s.forecast.as_ref().map(list)
+        },
+        |p| p.forecast.season.is_some(),
+    ),
+    (
+        "forecast.trend",
+        |s| s.forecast.as_ref().map(|f| name(&f.trend)),
+        |p| p.forecast.trend.is_some(),
+    ),
+    (
+        "forecast.seasonal",
+        |s| s.forecast.as_ref().map(|f| name(&f.seasonal)),
+        |p| p.forecast.seasonal.is_some(),
+    ),
+    (
+        "forecast.horizon",
+        |s| s.forecast.as_ref().map(|f| duration(f.horizon)),
+        |p| p.forecast.horizon.is_some(),
+    ),
+    (
+        "forecast.nominal",
+        |s| s.forecast.as_ref().map(|f| format!("{:?}", f.nominal)),
+        |p| p.forecast.nominal.is_some(),
+    ),
+    (
+        "forecast.smoothing",
+        |s| {
+            let given = |s: &Smoothing| {
+                let Smoothing { alpha, beta, gamma, phi } = s;
+                format!(
+                    "{{ alpha = {alpha:?}, beta = {beta:?}, gamma = {gamma:?}, phi = {phi:?} }}"
+                )
+            };
+            let f = s.forecast.as_ref()?;
+            Some(f.smoothing.as_ref().map_or("(built in)".to_owned(), given))
+        },
+        |p| p.forecast.smoothing.is_some(),
+    ),
+    (
+        "forecast.initial",
+        |s| {
+            let given = |i: &ForecastInitial| {
+                let (level, trend, season) = (i.level, i.trend, &i.season);
+                format!("{{ level = {level:?}, trend = {trend:?}, season = {season:?} }}")
+            };
+            let f = s.forecast.as_ref()?;
+            Some(f.initial.as_ref().map_or("(from the first seasons)".to_owned(), given))
+        },
+        |p| p.forecast.initial.is_some(),
+    ),
+];
+
+fn filter(settings: &Settings) -> Option<&KalmanSettings> {
+    Some(&settings.kalman).filter(|k| k.model != KalmanModel::Off)
+}
+
+fn sd(sd: Option<f64>) -> String {
+    sd.map_or("(estimated)".to_owned(), |sd| format!("{sd:?}"))
+}
+
+fn quoted(text: &String) -> String {
+    format!("{text:?}")
+}
+
+fn duration(nanos: i64) -> String {
+    format!("\"{}\"", format_duration(nanos))
+}
+
+/// The configuration's name of an enum's value: its serde name.
+fn name<T: serde::Serialize>(value: &T) -> String {
+    serde_json::to_string(value).unwrap_or_default()
+}
+
+fn windows(windows: &[WindowSettings]) -> String {
+    let one = |w: &WindowSettings| {
+        let mut text = format!("{{ size = {}", duration(w.size));
+        if w.align != Align::Epoch {
+            text.push_str(&format!(", align = {}", name(&w.align)));
+        }
+        if !w.quantiles.is_empty() {
+            text.push_str(&format!(", quantiles = {:?}", w.quantiles));
+        }
+        text + " }"
+    };
+    format!("[{}]", windows.iter().map(one).collect::<Vec<_>>().join(", "))
+}
+
+/// The resolved settings of one series, a line each: key, value as TOML (in brackets what weir
+/// finds by itself), and the layer it comes from or `default`.
+pub fn explain(config: &Config, device: &str, metric: &str) -> String {
+    let matching: Vec<&Layer> =
+        config.layers.iter().filter(|layer| layer.matches(device, metric)).collect();
+    let mut settings = Settings::merged(matching.iter().map(|layer| &layer.patch));
+    let conflicts = settings.settle();
+    // `forecast = false` forgets what was set before it.
+    let forgotten =
+        matching.iter().rposition(|l| l.patch.forecast.enabled == Some(false)).unwrap_or(0);
+    let rows: Vec<(&str, String, &str)> = ROWS
+        .iter()
+        .filter_map(|(key, value, sets)| {
+            let from = if key.starts_with("forecast") { forgotten } else { 0 };
+            let layer = matching[from.min(matching.len())..].iter().rev().find(|l| sets(&l.patch));
+            Some((*key, value(&settings)?, layer.map_or("default", |l| l.origin.as_str())))
+        })
+        .collect();
+    let wide = |texts: &mut dyn Iterator<Item = usize>| texts.max().unwrap_or(0);
+    let key_width = wide(&mut rows.iter().map(|row| row.0.chars().count()));
+    // One long value should not push every origin off the screen.
+    let value_width = wide(&mut rows.iter().map(|row| row.1.chars().count())).min(32);
+    let mut text = format!("{device}/{metric}\n");
+    for (key, value, origin) in rows {
+        text.push_str(&format!("  {key:key_width$}  {value:value_width$}  {origin}\n"));
+    }
+    for conflict in conflicts {
+        let (key, what, remedy) = (conflict.keys[0], conflict.what, conflict.remedy);
+        text.push_str(&format!("  note: {key}: {what}; {remedy}\n"));
+    }
+    text
+}

@@ -1,0 +1,237 @@
+//! Every key the configuration knows, table by table. The reader refuses what is not here, a test
+//! sees to it that every key here is read, another that `docs/configuration.md` explains it.
+
+/// The keys of one table.
+#[derive(Debug)]
+pub struct Keys {
+    /// The table's name: `"mqtt.subscribe"`; `""` for the root.
+    pub table: &'static str,
+    /// How it is written.
+    pub form: Form,
+    /// Its keys.
+    pub keys: &'static [&'static str],
+    /// Keys that people are likely to try: the key, what is wrong with it, how to mend it.
+    pub refused: &'static [(&'static str, &'static str, &'static str)],
+}
+
+/// How a table is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// `[name]`.
+    Table,
+    /// `[[name]]`.
+    List,
+    /// `{ … }` under a key.
+    Inline,
+}
+
+impl Keys {
+    /// Whether the table has this key.
+    pub fn contains(&self, key: &str) -> bool {
+        self.keys.contains(&key)
+    }
+
+    pub(super) fn refused(&self, key: &str) -> Option<(&'static str, &'static str)> {
+        self.refused.iter().find(|(name, ..)| *name == key).map(|&(_, what, mend)| (what, mend))
+    }
+}
+
+/// `[batch]`, `[[profile]]`, `kalman`.
+pub(super) fn title(table: &str) -> String {
+    match ALL.iter().find(|keys| keys.table == table).map(|keys| keys.form) {
+        Some(Form::Table) => format!("[{table}]"),
+        Some(Form::List) => format!("[[{table}]]"),
+        _ => table.to_owned(),
+    }
+}
+
+const fn keys(table: &'static str, form: Form, keys: &'static [&'static str]) -> Keys {
+    Keys { table, form, keys, refused: &[] }
+}
+
+const LATER: &str = "not in this version";
+const NO_TLS: &str = "TLS is not in this version";
+const NO_TLS_MEND: &str = "remove it; keep the broker on this machine or behind a VPN";
+const PASSWORD: (&str, &str, &str) = (
+    "password",
+    "secrets do not belong in the configuration",
+    "put it into a file that only weir can read and write password_file = \"/etc/weir/broker.password\"",
+);
+
+/// The tables of the file.
+pub static ROOT: Keys = Keys {
+    table: "",
+    form: Form::Table,
+    keys: &[
+        "gateway", "batch", "state", "series", "outbox", "clock", "mqtt", "results", "forward",
+        "profile", "device", "http", "log",
+    ],
+    refused: &[("alarm", LATER, "remove the [[alarm]] tables")],
+};
+
+/// `[gateway]`
+pub static GATEWAY: Keys = keys("gateway", Form::Table, &["id", "time_zone", "tags"]);
+/// `[batch]`
+pub static BATCH: Keys = keys("batch", Form::Table, &["interval", "max_readings"]);
+/// `[state]`
+pub static STATE: Keys = keys("state", Form::Table, &["path", "segment_bytes"]);
+/// `[series]`
+pub static SERIES: Keys = keys(
+    "series",
+    Form::Table,
+    &["max_series", "max_panes", "max_ahead", "evict_idle", "retire_idle"],
+);
+/// `[outbox]`
+pub static OUTBOX: Keys = keys("outbox", Form::Table, &["max_bytes", "when_full"]);
+/// `[clock]`
+pub static CLOCK: Keys = keys("clock", Form::Table, &["trust", "wait"]);
+/// `[mqtt]`
+pub static MQTT: Keys = Keys {
+    table: "mqtt",
+    form: Form::Table,
+    keys: &[
+        "url",
+        "version",
+        "client_id",
+        "username",
+        "password_file",
+        "keep_alive",
+        "receive_maximum",
+        "session_expiry",
+        "ack",
+        "subscribe",
+    ],
+    refused: &[
+        PASSWORD,
+        ("ca_file", NO_TLS, NO_TLS_MEND),
+        ("cert_file", NO_TLS, NO_TLS_MEND),
+        ("key_file", NO_TLS, NO_TLS_MEND),
+    ],
+};
+/// `[[mqtt.subscribe]]`
+pub static SUBSCRIBE: Keys = keys(
+    "mqtt.subscribe",
+    Form::List,
+    &[
+        "topics",
+        "qos",
+        "format",
+        "value",
+        "values",
+        "time",
+        "time_unit",
+        "device",
+        "metric",
+        "records",
+        "map",
+        "missing",
+        "retained",
+        "dedup",
+        "max_payload",
+        "max_readings",
+    ],
+);
+/// `[results]`
+pub static RESULTS: Keys =
+    keys("results", Form::Table, &["enabled", "prefix", "format", "min_interval", "kinds"]);
+/// `[[forward]]`
+pub static FORWARD: Keys = Keys {
+    table: "forward",
+    form: Form::List,
+    keys: &[
+        "name",
+        "type",
+        "url",
+        "topic",
+        "max_message",
+        "kinds",
+        "version",
+        "client_id",
+        "username",
+        "password_file",
+        "qos",
+    ],
+    refused: &[
+        PASSWORD,
+        ("ca_file", NO_TLS, NO_TLS_MEND),
+        ("cert_file", NO_TLS, NO_TLS_MEND),
+        ("key_file", NO_TLS, NO_TLS_MEND),
+    ],
+};
+/// `[[profile]]`
+pub static PROFILE: Keys = keys(
+    "profile",
+    Form::List,
+    &["match", "unit", "valid", "lateness", "hold", "kalman", "windows", "forecast"],
+);
+/// `match = { … }`
+pub static MATCH: Keys = keys("profile.match", Form::Inline, &["device", "metric"]);
+/// `[[device]]`
+pub static DEVICE: Keys = keys(
+    "device",
+    Form::List,
+    &["id", "metric", "unit", "valid", "lateness", "hold", "kalman", "windows", "forecast"],
+);
+/// `metric.<name> = { … }` of a device.
+pub static DEVICE_METRIC: Keys = keys(
+    "device.metric",
+    Form::Inline,
+    &["unit", "valid", "lateness", "hold", "kalman", "windows", "forecast"],
+);
+/// `kalman = { … }`
+pub static KALMAN: Keys = Keys {
+    table: "kalman",
+    form: Form::Inline,
+    keys: &["model", "observation_sd", "level_sd", "trend_sd", "gate", "initial"],
+    refused: &[
+        ("tau", LATER, "remove it; the models of this version are level, trend and off"),
+        ("mean", LATER, "remove it; the models of this version are level, trend and off"),
+    ],
+};
+/// `kalman.initial = { … }`
+pub static KALMAN_INITIAL: Keys = keys("kalman.initial", Form::Inline, &["state", "covariance"]);
+/// Elements of `windows = [ … ]`
+pub static WINDOW: Keys = keys("windows", Form::Inline, &["size", "align", "quantiles"]);
+/// `forecast = { … }`
+pub static FORECAST: Keys = keys(
+    "forecast",
+    Form::Inline,
+    &["step", "season", "trend", "seasonal", "horizon", "nominal", "smoothing", "initial"],
+);
+/// `forecast.smoothing = { … }`
+pub static SMOOTHING: Keys =
+    keys("forecast.smoothing", Form::Inline, &["alpha", "beta", "gamma", "phi"]);
+/// `forecast.initial = { … }`
+pub static FORECAST_INITIAL: Keys =
+    keys("forecast.initial", Form::Inline, &["level", "trend", "season"]);
+/// `[http]`
+pub static HTTP: Keys = keys("http", Form::Table, &["listen"]);
+/// `[log]`
+pub static LOG: Keys = keys("log", Form::Table, &["level", "format"]);
+
+/// All tables, in the order of the reference.
+pub static ALL: [&Keys; 23] = [
+    &ROOT,
+    &GATEWAY,
+    &BATCH,
+    &STATE,
+    &SERIES,
+    &OUTBOX,
+    &CLOCK,
+    &MQTT,
+    &SUBSCRIBE,
+    &RESULTS,
+    &FORWARD,
+    &PROFILE,
+    &MATCH,
+    &KALMAN,
+    &KALMAN_INITIAL,
+    &WINDOW,
+    &FORECAST,
+    &SMOOTHING,
+    &FORECAST_INITIAL,
+    &DEVICE,
+    &DEVICE_METRIC,
+    &HTTP,
+    &LOG,
+];
