@@ -1,6 +1,6 @@
 //! The page with INVENTED DATA, for looking at it without a broker or a pipeline.
 //!
-//! `cargo run --example page [PORT]`, then open <http://localhost:9377/>. Nothing here is measured:
+//! `cargo run --example page [PORT [COPIES]]`, then open <http://localhost:9377/>. Nothing here is measured:
 //! a dozen made-up series, a made-up outage of one forwarder. The real thing is `weir demo`.
 
 use std::sync::{Arc, Mutex, RwLock};
@@ -13,7 +13,7 @@ use weir::reading::{DropReason, EventTime, ProcessingTime, SECOND};
 
 /// One made-up series: a daily wave around a mean, and noise.
 struct Invented {
-    device: &'static str,
+    device: String,
     metric: &'static str,
     unit: Option<&'static str>,
     mean: f64,
@@ -80,7 +80,7 @@ impl Invented {
     fn row(&self) -> DeviceRow {
         let last = self.history.last();
         DeviceRow {
-            device: self.device.to_owned(),
+            device: self.device.clone(),
             metric: self.metric.to_owned(),
             unit: self.unit.map(str::to_owned),
             time: last.map(|&(at, ..)| EventTime::clamped((at * SECOND as f64) as i64)),
@@ -196,7 +196,6 @@ fn first(at: f64) -> Status {
     status.journal_bytes_total = 121_000_000;
     status.checkpoint_bytes_total = 31_000_000;
     status.checkpoints_total = 118;
-    status.series = INVENTED.len() as u64;
     status.max_series = 10_000;
     for (reason, n) in [
         (DropReason::Duplicate, 1204),
@@ -240,7 +239,9 @@ fn answer(all: &[Invented], query: Query) {
                 .iter()
                 .filter(|s| format!("{}/{}", s.device, s.metric).to_lowercase().contains(&search))
                 .filter(|s| {
-                    after.as_ref().is_none_or(|(d, m)| (s.device, s.metric) > (d.as_str(), m))
+                    after
+                        .as_ref()
+                        .is_none_or(|(d, m)| (s.device.as_str(), s.metric) > (d.as_str(), m))
                 })
                 .take(limit)
                 .map(Invented::row)
@@ -259,10 +260,11 @@ async fn main() -> std::io::Result<()> {
     let port = std::env::args().nth(1).and_then(|port| port.parse().ok()).unwrap_or(9377);
     let since = Instant::now();
     let mut dice = Dice(7);
-    let mut all: Vec<Invented> = INVENTED
-        .iter()
-        .map(|&(device, metric, unit, mean, wave, noise, trend, forecast)| Invented {
-            device,
+    let copies: usize = std::env::args().nth(2).and_then(|n| n.parse().ok()).unwrap_or(1).min(100);
+    let mut all: Vec<Invented> = (0..copies.max(1))
+        .flat_map(|copy| INVENTED.iter().map(move |series| (copy, series)))
+        .map(|(copy, &(device, metric, unit, mean, wave, noise, trend, forecast))| Invented {
+            device: if copy == 0 { device.to_owned() } else { format!("{device}-{copy}") },
             metric,
             unit,
             mean,
@@ -277,9 +279,10 @@ async fn main() -> std::io::Result<()> {
             history: Vec::new(),
         })
         .collect();
-    all.sort_by_key(|s| (s.device, s.metric));
+    all.sort_by(|a, b| (&a.device, a.metric).cmp(&(&b.device, b.metric)));
     let begun = now();
     let mut status = first(begun);
+    status.series = all.len() as u64;
     for number in 0..120 {
         let at = begun - 2.0 * f64::from(120 - number);
         let done = batch(46_000 + number as u64, at, &mut dice);

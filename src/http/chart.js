@@ -100,11 +100,11 @@ export function fan() {
   return { element, update };
 }
 
-/** The smallest of 1, 2, 5 × 10^n that is not below `value`. */
+/** The smallest round number (two digits at most) that is not below `value`. */
 export function ceiling(value) {
   if (!(value > 0)) return 1;
   const unit = 10 ** Math.floor(Math.log10(value));
-  return [1, 2, 5, 10].find((m) => m * unit >= value * (1 - 1e-9)) * unit;
+  return [1, 1.5, 2, 3, 4, 5, 6, 8, 10].find((m) => m * unit >= value * (1 - 1e-9)) * unit;
 }
 
 /**
@@ -184,9 +184,9 @@ function valueTicks(lo, hi, most) {
 /**
  * The large chart of one series: what was read, at left; what is expected, at right. Minutes and
  * hours have each their own time axis; the value axis is shared, so that the two can be compared.
- * `width`: CSS pixels. `band`: half width of the level's interval now, or null.
+ * `width`: CSS pixels. `band`: half width of the level's interval now, or null. `now`: Unix seconds.
  */
-export function chart(row, width, band) {
+export function chart(row, width, band, now) {
   const H = 268, TOP = 26, BOTTOM = 24, LEFT = 58, GUTTER = 22, RIGHT = 8;
   const past = row.history;
   const at = row.forecast ? slots(row.forecast) : null;
@@ -218,7 +218,7 @@ export function chart(row, width, band) {
   };
 
   if (past.length > 0) {
-    const x = panel(LEFT, pastW, past[0][0], past.at(-1)[0], "Readings and level");
+    const x = panel(LEFT, pastW, past[0][0], past.at(-1)[0], width < 560 ? "Recent" : "Recent readings and level");
     if (finite(last) && finite(band)) {
       const end = LEFT + pastW - 4;
       root.append(svg("path", { class: "c-bracket", d: `M${end - 4} ${r(y(last + band))}h8M${end} ${r(y(last + band))}V${r(y(last - band))}M${end - 4} ${r(y(last - band))}h8` }));
@@ -231,9 +231,13 @@ export function chart(row, width, band) {
     const x0 = past.length > 0 ? LEFT + pastW + GUTTER : LEFT;
     const w = width - RIGHT - x0;
     const hours = (row.forecast.step_s * row.forecast.mean.length) / 3600;
-    const title = hours >= 1 ? `Forecast, next ${Math.round(hours)} h` : `Forecast, next ${Math.round(hours * 60)} min`;
+    const title = hours >= 1 ? `Next ${Math.round(hours)} h` : `Next ${Math.round(hours * 60)} min`;
     const x = panel(x0, w, origin, origin + row.forecast.step_s * row.forecast.mean.length, title);
     root.append(svg("path", { class: "c-band", d: area(at.lower, at.upper, x, y) }));
+    if (now > origin && x(now) < x0 + w) {
+      root.append(svg("path", { class: "c-now", d: `M${r(x(now))} ${TOP - 4}V${H - BOTTOM + 4}` }));
+      root.append(svg("text", { x: r(x(now)) + 5, y: H - BOTTOM - 2, class: "c-text" }, "now"));
+    }
     root.append(svg("path", { class: "c-forecast big", d: line(at.mean, x, y) }));
   }
   return root;

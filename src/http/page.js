@@ -40,7 +40,9 @@ const signed = (s) => s.replace("-", "\u2212");
 function fixed(x, decimals) {
   if (!finite(x)) return MISSING;
   if (x !== 0 && (Math.abs(x) >= 1e9 || Math.abs(x) < 10 ** -(decimals + 3))) return signed(x.toExponential(2));
-  return signed(x.toFixed(decimals));
+  const [whole, part] = x.toFixed(decimals).split(".");
+  const grouped = Math.abs(x) >= 10000 ? whole.replace(/\B(?=(\d{3})+$)/g, "\u202f") : whole;
+  return signed(part === undefined ? grouped : `${grouped}.${part}`);
 }
 
 function short(x) {
@@ -104,9 +106,25 @@ const bars = strip(RECENT, (index) => { picked = index; describeBatch(); });
 
 function describeBatch() {
   const batch = picked === null ? batches.at(-1) : batches[picked];
-  text($("batch-note"), batch
-    ? `#${group(batch.number)}, ${clock(batch.closed)}: ${group(batch.readings)} readings in ${group(batch.messages)} messages, ${short(batch.duration_ms)} ms, oldest waited ${short(batch.delay_ms / 1000)} s, ${bytes(batch.journal_bytes)}, ${group(batch.records)} records out`
-    : "None yet.");
+  const fields = batch ? [
+    ["batch", group(batch.number), ""],
+    ["closed", clock(batch.closed), ""],
+    ["readings", group(batch.readings), ""],
+    ["messages", group(batch.messages), ""],
+    ["took", short(batch.duration_ms), "ms"],
+    ["oldest waited", short(batch.delay_ms / 1000), "s"],
+    ["frame", bytes(batch.journal_bytes), ""],
+    ["records out", group(batch.records), ""],
+  ] : [];
+  const note = $("batch-note");
+  for (const [name, value, unit] of fields) {
+    const field = keyed(note, name, () => {
+      const item = el("span", "field", `${name} `);
+      item.append(el("b"));
+      return item;
+    });
+    text(field.lastChild, unit ? `${value} ${unit}` : value);
+  }
 }
 
 function quantile(sorted, p) {
@@ -273,6 +291,10 @@ function makeRow(row, key) {
   const count = el("td", "n count");
   count.append(el("span", "value"), el("small", "gone"));
   tr.append(name, reading, level, recent, ahead, count);
+  // Said again for the phone's layout, whose display values take a table's meaning away.
+  tr.setAttribute("role", "row");
+  name.setAttribute("role", "rowheader");
+  for (const cell of [reading, level, recent, ahead, count]) cell.setAttribute("role", "cell");
   tr.parts = { spark, cone, button };
   tr.addEventListener("click", () => toggle(key));
   return tr;
@@ -343,14 +365,14 @@ function showDetail(tr, row, key) {
   const [plot, facts] = detail.firstChild.children;
   const band = finite(row.variance) ? Z95 * Math.sqrt(Math.max(0, row.variance)) : null;
   const width = Math.max(280, Math.floor(plot.clientWidth || 900));
-  const picture = chart(row, width, band);
+  const picture = chart(row, width, band, gatewayNow);
   picture.setAttribute("aria-label", `${row.device} ${row.metric}: ${row.history.length} readings with level${row.forecast ? ", and a forecast with its interval" : ""}`);
   plot.replaceChildren(picture);
   const unit = row.unit ? ` ${row.unit}` : "";
   fact(facts, "Last reading", `${fixed(row.reading, places)}${unit}`, row.time ? new Date(row.time).toLocaleString() : "");
   fact(facts, "Level", `${fixed(row.level, places)}${unit}`, finite(band) ? `± ${fixed(band, places)} (95 %), ${row.model} filter` : row.model);
   if (finite(row.trend)) fact(facts, "Trend", `${row.trend > 0 ? "+" : ""}${fixed(row.trend * 3600, places)}${unit}/h`, "now");
-  fact(facts, "Surprise", finite(row.nis) ? row.nis.toFixed(2) : MISSING, "innovation² / variance; 1 on average");
+  fact(facts, "Surprise", finite(row.nis) ? row.nis.toFixed(2) : MISSING, "1 on average, large is odd");
   fact(facts, "Readings", group(row.count), row.dropped ? `${group(row.dropped)} dropped` : "none dropped");
   const f = row.forecast;
   if (f) {
