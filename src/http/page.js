@@ -169,7 +169,7 @@ function showStatus(s) {
   const lost = drops.reduce((sum, [, n]) => sum + n, 0);
   text($("dropped"), group(lost));
   const share = lost / Math.max(1, lost + s.readings_total);
-  text($("dropped-note"), lost ? `${(share * 100).toPrecision(2)} % of what came` : "of all that came");
+  text($("dropped-note"), lost ? `${(share * 100).toPrecision(2)} % of all` : "of all that came");
   text($("flash"), s.readings_total ? short((s.journal_bytes_total + s.checkpoint_bytes_total) / s.readings_total) : MISSING);
   text($("flash-note"), `journal now ${bytes(s.journal_bytes_now)}`);
 
@@ -276,6 +276,7 @@ function makeRow(row, key) {
   const button = el("button", "device");
   button.type = "button";
   button.append(el("span", "dev", row.device), el("span", "met", row.metric));
+  button.title = `${row.device} ${row.metric}`;
   button.setAttribute("aria-expanded", "false");
   name.append(button);
   const reading = el("td", "n reading");
