@@ -1,0 +1,313 @@
+//! [`Kalman`]: judging readings, telling level shifts, learning the noise.
+
+use serde::{Deserialize, Serialize};
+
+use super::moments::{self, READINGS_MAX};
+use super::plan::{KalmanPlan, Noise};
+use super::run::{Run, SHIFT_AFTER};
+use super::trend::Diffuse;
+use super::{Belief, Estimate, Update, Verdict, seconds, wire};
+use crate::reading::{EventTime, Finite};
+
+/// The gate is off until so many readings were accepted since the (re)start.
+pub(super) const GATE_AFTER: u8 = 30;
+/// Fewer changes than these teach nothing about the noise; a glitch makes two.
+const MOVES_MIN: usize = 3;
+/// Readings that survive when a buffer has taught nothing: enough for an estimate with variance.
+const KEPT: usize = 2;
+
+/// The filter of one series. See the [module](super) for what it does.
+///
+/// Serialised with one-letter names; what comes back is checked, and refused if it is not a state
+/// that a filter can be in.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "wire::Wire", into = "wire::Wire")]
+pub struct Kalman {
+    /// As of `at`.
+    pub(super) belief: Belief,
+    /// Time of the last reading accepted.
+    pub(super) at: Option<EventTime>,
+    /// Time of the last reading accepted or judged.
+    pub(super) frontier: Option<EventTime>,
+    /// Readings accepted since the (re)start, up to [`GATE_AFTER`].
+    pub(super) accepted: u8,
+    pub(super) run: Run,
+    pub(super) source: Source,
+}
+
+/// Where the noise comes from.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Source {
+    /// The plan gives all of it.
+    Given,
+    /// It is being learned.
+    Learning(Box<Learning>),
+    /// It has been learned (what the plan gives comes first).
+    Learned(Noise),
+}
+
+/// The first readings, from which noise is estimated.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Learning {
+    /// In order; fewer than [`READINGS_MAX`] between updates.
+    pub readings: Vec<(EventTime, Finite)>,
+    /// Bit i: the filter rejected reading i.
+    pub rejected: u64,
+    /// The filter has been started anew at this reading, by a level shift.
+    pub start: u8,
+    /// Earlier readings were forgotten, so the plan's initial state does not belong here.
+    pub forgot: bool,
+    /// What the readings say; with one of them a stand-in.
+    pub noise: Option<Noise>,
+}
+
+impl Learning {
+    fn new() -> Box<Learning> {
+        Box::new(Learning {
+            readings: Vec::new(),
+            rejected: 0,
+            start: 0,
+            forgot: false,
+            noise: None,
+        })
+    }
+}
+
+impl Kalman {
+    /// No reading yet.
+    pub fn new(plan: &KalmanPlan) -> Kalman {
+        Kalman {
+            belief: plan.start,
+            at: None,
+            frontier: None,
+            accepted: 0,
+            run: Run::empty(),
+            source: match plan.noise {
+                Some(_) => Source::Given,
+                None if plan.is_on() => Source::Learning(Learning::new()),
+                None => Source::Given,
+            },
+        }
+    }
+
+    /// False if the plan has no filter.
+    pub fn is_on(&self, plan: &KalmanPlan) -> bool {
+        plan.is_on()
+    }
+
+    /// Judges a reading and, unless it is gated, takes it in. `time` must not be before
+    /// [`frontier`](Self::frontier); if it is, it counts as at the frontier.
+    ///
+    /// A state made under a plan with another model starts anew. Variances that the plan gives are
+    /// used from the next reading on; if it no longer gives one that was never learned, learning
+    /// starts anew.
+    pub fn update(&mut self, plan: &KalmanPlan, time: EventTime, value: Finite) -> Update {
+        debug_assert!(
+            self.frontier.is_none_or(|frontier| time >= frontier),
+            "reading at {time} is before the filter's frontier {:?}",
+            self.frontier
+        );
+        let time = self.frontier.map_or(time, |frontier| frontier.max(time));
+        if self.belief.model() != plan.model {
+            *self = Kalman::new(plan);
+        }
+        self.frontier = Some(time);
+        if !plan.is_on() {
+            return Update::UNJUDGED;
+        }
+        let noise = match (&plan.noise, &self.source) {
+            (Some(noise), Source::Given) => *noise,
+            (Some(noise), _) => {
+                self.source = Source::Given;
+                *noise
+            }
+            (None, Source::Learned(learned)) => plan.given.or(learned),
+            (None, _) => return self.learn(plan, time, value),
+        };
+        self.step(plan, &noise, plan.gate, time, value)
+    }
+
+    /// Time of the last reading that was accepted or judged.
+    pub fn frontier(&self) -> Option<EventTime> {
+        self.frontier
+    }
+
+    /// The posterior as of the last accepted reading; `None` before the first and with the filter
+    /// off.
+    pub fn estimate(&self) -> Option<Estimate> {
+        self.at?;
+        let estimate = self.belief.estimate()?;
+        Some(self.hide_unknown(estimate))
+    }
+
+    /// The estimate predicted for `time` (not before the last accepted reading): what is believed
+    /// where a reading was gated, or is missing.
+    pub fn predicted(&self, plan: &KalmanPlan, time: EventTime) -> Option<Estimate> {
+        let at = self.at?;
+        let noise = match &self.source {
+            Source::Given => plan.noise?,
+            Source::Learning(learning) => plan.given.or(&learning.noise?),
+            Source::Learned(learned) => plan.given.or(learned),
+        };
+        let mut belief = self.belief;
+        belief.predict(&noise, seconds(at, time));
+        Some(self.hide_unknown(belief.estimate().filter(|_| belief.is_sound())?))
+    }
+
+    /// Mean and covariance of the state as of the last accepted reading: level, then trend per
+    /// second; `n` numbers and `n` rows of `n`. `None` while any of it is not known.
+    pub fn state_and_covariance(&self) -> Option<(Vec<f64>, Vec<Vec<f64>>)> {
+        self.at?;
+        if self.is_stand_in() {
+            return None;
+        }
+        match &self.belief {
+            Belief::Off => None,
+            Belief::Level(level) => {
+                (!level.diffuse).then(|| (vec![level.mean], vec![vec![level.variance]]))
+            }
+            Belief::Trend(trend) => (trend.diffuse == Diffuse::Nothing).then(|| {
+                let covariance = trend.covariance().map(|row| row.to_vec()).to_vec();
+                (vec![trend.level, trend.trend], covariance)
+            }),
+        }
+    }
+
+    /// With one reading and noise to be learned, the noise is a stand-in.
+    fn is_stand_in(&self) -> bool {
+        matches!(&self.source, Source::Learning(learning) if learning.readings.len() < 2)
+    }
+
+    fn hide_unknown(&self, estimate: Estimate) -> Estimate {
+        if self.is_stand_in() {
+            Estimate { variance: None, trend_variance: None, ..estimate }
+        } else {
+            estimate
+        }
+    }
+
+    /// One reading with known noise: predict, judge, take in.
+    fn step(
+        &mut self,
+        plan: &KalmanPlan,
+        noise: &Noise,
+        gate: f64,
+        time: EventTime,
+        value: Finite,
+    ) -> Update {
+        let reading = value.get();
+        let dt = self.at.map_or(0.0, |at| seconds(at, time));
+        let mut belief = self.belief;
+        belief.predict(noise, dt);
+        let mut update = Update::UNJUDGED;
+        if let Some(innovation) = belief.innovation(noise, reading)
+            && innovation.value.is_finite()
+            && innovation.variance.is_finite()
+        {
+            let nis = innovation.nis();
+            if nis > gate && self.accepted >= GATE_AFTER {
+                let complete = self.run.push(innovation.value > 0.0, time, value);
+                let verdict =
+                    if complete { self.shift(plan, noise, &belief) } else { Verdict::Gated };
+                return Update::judged(verdict, innovation, nis);
+            }
+            update = Update::judged(Verdict::Accepted, innovation, nis);
+        }
+        belief.update(noise, reading);
+        if !belief.is_sound() {
+            belief = Belief::diffuse(plan.model);
+            belief.update(noise, reading);
+            self.accepted = 0;
+        }
+        self.belief = belief;
+        self.at = Some(time);
+        self.accepted = (self.accepted + 1).min(GATE_AFTER);
+        self.run.clear();
+        update
+    }
+
+    /// Starts anew at the first reading of the complete run and takes all of it. `expected`: the
+    /// old belief, predicted to now.
+    fn shift(&mut self, plan: &KalmanPlan, noise: &Noise, expected: &Belief) -> Verdict {
+        let run = self.run;
+        let since = run.readings()[0].0;
+        self.restart(Belief::diffuse(plan.model));
+        for &(time, value) in run.readings() {
+            self.step(plan, noise, f64::INFINITY, time, value);
+        }
+        let level = |belief: &Belief| belief.estimate().map_or(0.0, |estimate| estimate.level);
+        let delta = level(&self.belief) - level(expected);
+        Verdict::Shift { delta: delta.clamp(f64::MIN, f64::MAX), since }
+    }
+
+    fn restart(&mut self, belief: Belief) {
+        self.belief = belief;
+        self.at = None;
+        self.accepted = 0;
+        self.run.clear();
+    }
+
+    /// One reading with noise still to be learned: judged by what is known so far, then everything
+    /// again with what is known now.
+    fn learn(&mut self, plan: &KalmanPlan, time: EventTime, value: Finite) -> Update {
+        let mut learning = match std::mem::replace(&mut self.source, Source::Given) {
+            Source::Learning(learning) => learning,
+            Source::Given | Source::Learned(_) => {
+                self.restart(plan.start);
+                let mut learning = Learning::new();
+                // Not the series' first readings, so not what `initial` speaks of.
+                learning.forgot = true;
+                learning
+            }
+        };
+        let update = match learning.noise {
+            Some(noise) if learning.readings.len() > 1 => {
+                let noise = plan.given.or(&noise);
+                let moved = moments::moves(&learning.readings) >= MOVES_MIN;
+                let gate = if moved { plan.gate } else { f64::INFINITY };
+                self.step(plan, &noise, gate, time, value)
+            }
+            _ => Update::UNJUDGED,
+        };
+        let index = learning.readings.len();
+        learning.readings.push((time, value));
+        match update.verdict {
+            Verdict::Accepted => {}
+            Verdict::Gated => learning.rejected |= 1 << index,
+            Verdict::Shift { .. } => {
+                let start = index + 1 - SHIFT_AFTER;
+                learning.start = start as u8;
+                learning.rejected &= (1 << start) - 1;
+            }
+        }
+        let noise = moments::estimate(plan.model, &plan.given, &learning.readings);
+        learning.noise = Some(noise);
+        self.rerun(plan, &noise, &learning);
+        if learning.readings.len() < READINGS_MAX {
+            self.source = Source::Learning(learning);
+        } else if moments::moves(&learning.readings) >= MOVES_MIN {
+            self.source = Source::Learned(noise);
+        } else {
+            learning.readings.drain(..READINGS_MAX - KEPT);
+            learning.rejected = 0;
+            learning.start = 0;
+            learning.forgot = true;
+            self.source = Source::Learning(learning);
+        }
+        update
+    }
+
+    /// Filters the accepted readings from the (re)start on. The run of rejections stays.
+    fn rerun(&mut self, plan: &KalmanPlan, noise: &Noise, learning: &Learning) {
+        let run = self.run;
+        let first = learning.start == 0 && !learning.forgot;
+        self.restart(if first { plan.start } else { Belief::diffuse(plan.model) });
+        let readings = learning.readings.iter().enumerate().skip(usize::from(learning.start));
+        for (i, &(time, value)) in readings {
+            if learning.rejected >> i & 1 == 0 {
+                self.step(plan, noise, f64::INFINITY, time, value);
+            }
+        }
+        self.run = run;
+    }
+}
