@@ -28,7 +28,10 @@ struct Invented {
     history: Vec<(f64, f64, Option<f64>)>,
 }
 
-const INVENTED: [(&str, &str, Option<&str>, f64, f64, f64, bool, bool); 13] = [
+/// Device, metric, unit, mean, wave, noise, whether with a trend, whether with a forecast.
+type Made = (&'static str, &'static str, Option<&'static str>, f64, f64, f64, bool, bool);
+
+const INVENTED: [Made; 13] = [
     ("boiler-1", "temperature", Some("°C"), 71.5, 6.0, 0.35, false, true),
     ("boiler-1", "pressure", Some("bar"), 1.82, 0.12, 0.006, true, true),
     ("boiler-3", "temperature", Some("°C"), 68.0, 5.0, 0.8, false, true),

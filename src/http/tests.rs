@@ -388,7 +388,8 @@ const CONTRACT: [(&str, &str); 18] = [
 #[tokio::test]
 async fn metrics_have_the_names_of_the_contract_once_in_both_formats() {
     let server = start(|_| ()).await;
-    let plain = server.get("/metrics").await;
+    let plain = "GET /metrics HTTP/1.1\r\nHost: localhost\r\nAccept: */*\r\n\r\n";
+    let plain = server.send(plain).await;
     assert_eq!(plain.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
     // What Prometheus 3 sends.
     let accept = "application/openmetrics-text;version=1.0.0;q=0.6,text/plain;version=0.0.4;q=0.3";
@@ -461,9 +462,13 @@ async fn a_request_larger_than_its_allowance_ends_the_connection() {
     let flood = format!("GET / HTTP/1.1\r\nX: {}", "x".repeat(4 * listener::REQUEST_BYTES));
     // Either call may meet the reset; what must not come is a wait for the head's end.
     let mut got = Vec::new();
-    if stream.write_all(flood.as_bytes()).await.is_ok() {
-        let _ = stream.read_to_end(&mut got).await;
-    }
+    let exchange = async {
+        if stream.write_all(flood.as_bytes()).await.is_ok() {
+            let _ = stream.read_to_end(&mut got).await;
+        }
+    };
+    // Well before the connection's own deadline.
+    tokio::time::timeout(Duration::from_secs(5), exchange).await.expect("cut off at once");
     assert!(!got.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&got));
     assert_eq!(server.get("/healthz").await.code, 200);
 }
