@@ -208,9 +208,12 @@ export function chart(row, width, band, now) {
       root.append(svg("path", { class: "c-grid", d: `M${x0} ${r(y(tick))}h${w}` }));
       if (x0 === LEFT) root.append(svg("text", { x: LEFT - 8, y: r(y(tick)) + 4, class: "c-text end" }, tick.toFixed(decimals)));
     }
-    const times = timeTicks(from, to, Math.max(2, Math.floor(w / 76)));
+    const times = timeTicks(from, to, Math.max(4, Math.floor(w / 76)));
+    let shown = -Infinity;
     for (const tick of times.ticks) {
-      if (x(tick) < x0 + 16 || x(tick) > x0 + w - 16) continue;
+      if (x(tick) < x0 + 14 || x(tick) > x0 + w - 14) continue;
+      if (x(tick) - shown < 40) continue;
+      shown = x(tick);
       root.append(svg("text", { x: r(x(tick)), y: H - 6, class: "c-text middle" }, clock(tick, times.step)));
     }
     root.append(svg("text", { x: x0, y: 13, class: "c-title" }, title));
