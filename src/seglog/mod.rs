@@ -32,6 +32,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 pub use error::LogError;
+pub(crate) use error::mend;
 pub use format::{ENTRY_HEADER_BYTES, MAX_ENTRY_BYTES, SEGMENT_HEADER_BYTES};
 pub use log::{SegmentLog, SyncHandle};
 pub use reader::Reader;
