@@ -165,7 +165,7 @@ pub static PROFILE: Keys = keys(
     &["match", "unit", "valid", "lateness", "hold", "kalman", "windows", "forecast"],
 );
 /// `match = { … }`
-pub static MATCH: Keys = keys("profile.match", Form::Inline, &["device", "metric"]);
+pub static MATCH: Keys = keys("match", Form::Inline, &["device", "metric"]);
 /// `[[device]]`
 pub static DEVICE: Keys = keys(
     "device",

@@ -1,1 +1,741 @@
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
 
+use super::keys::{ALL, Form, Keys, title};
+use super::*;
+use crate::analytics::settings::*;
+use crate::decoder::settings::{Dedup, Format, Missing, TimeUnit, Values};
+use crate::reading::SECOND;
+
+fn faults(text: &str) -> Vec<String> {
+    match Config::from_text(text) {
+        Ok(config) => panic!("no faults in {text:?}: {config:?}"),
+        Err(faults) => faults.0.iter().map(Fault::to_string).collect(),
+    }
+}
+
+#[track_caller]
+fn check_fault(text: &str, expected: &str) {
+    assert_eq!(faults(text), [expected], "in {text}");
+}
+
+fn config(text: &str) -> Config {
+    Config::from_text(text).unwrap_or_else(|faults| panic!("{faults}"))
+}
+
+fn repository(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+#[test]
+fn a_file_with_many_faults_reports_all_of_them_with_their_places() {
+    let text = r##"[gateway]
+idd = "gw"
+time_zone = "Europe/Berln"
+
+[batch]
+interval = 2
+max_readings = "many"
+
+[mqtt]
+url = "mqtts://broker"
+password = "hunter2"
+
+  [[mqtt.subscribe]]
+  topics = ["s/{device}"]
+  format = "senml"
+  qos = 2
+  value = "v"
+  values = "*"
+
+[outbox]
+when_full = "merge"
+
+[[profile]]
+match = { metric = "t*" }
+lateness = "2s"
+hold = "-5s"
+kalman = { gate = 0.2, modell = "level" }
+windows = [{ size = "90m", align = "local" }, { size = "1m", quantiles = [0.5, 95] }]
+forecast = { step = "7h" }
+
+[[device]]
+metric.temperature.valid = [5, 1]
+
+[betch]
+"##;
+    let expected = r##"weir.toml:2:1: [gateway] idd: unknown key; did you mean id?
+weir.toml:3:13: [gateway] time_zone = "Europe/Berln": no time zone has this name; did you mean "Europe/Berlin"?
+weir.toml:6:12: [batch] interval = 2: a duration is a text with a unit; write e.g. "2s"
+weir.toml:7:16: [batch] max_readings = "many": must be a whole number, not a text; write e.g. 65536
+weir.toml:10:7: [mqtt] url = "mqtts://broker": TLS is not in this version; write mqtt://, and keep the broker on this machine or behind a VPN
+weir.toml:11:1: [mqtt] password: secrets do not belong in the configuration; put it into a file that only weir can read and write password_file = "/etc/weir/broker.password"
+weir.toml:15:12: [[mqtt.subscribe]] format = "senml": not in this version; use a format of this version: json, cbor, csv or text
+weir.toml:16:9: [[mqtt.subscribe]] qos = 2: must be 0 or 1: duplicates are recognised anyway; write 1
+weir.toml:18:12: [[mqtt.subscribe]] values = "*": value and values exclude each other; keep one of the two
+weir.toml:21:13: [outbox] when_full = "merge": not in this version; write "drop-oldest", and give max_bytes room for your longest outage
+weir.toml:26:8: [[profile]] hold = "-5s": a duration must be zero or more; write e.g. "2s"
+weir.toml:27:19: [[profile]] kalman.gate = 0.2: must be in [0.5, 1] (1: off); write e.g. 0.9999
+weir.toml:27:24: [[profile]] kalman.modell: unknown key; did you mean model?
+weir.toml:28:21: [[profile]] windows.size = "90m": a window with align = "local" must be whole days; write e.g. "1d", or align = "epoch"
+weir.toml:28:80: [[profile]] windows.quantiles = 95: quantiles are probabilities, more than 0 and less than 1; write e.g. [0.5, 0.95]; min and max are always there
+weir.toml:29:21: [[profile]] forecast.step = "7h": the season must be a whole number (two or more) of steps; write e.g. step = "1h" with season = ["1d"], or seasonal = "none"
+weir.toml:29:21: [[profile]] forecast.step = "7h": the horizon must be a whole number (one or more) of steps; write e.g. step = "1h" with horizon = "24h"
+weir.toml:31:1: [[device]] id: missing; write e.g. id = "boiler-3"
+weir.toml:32:28: [[device]] metric.temperature.valid = [5, 1]: must be two numbers, the lower one first; write e.g. [-40, 125]
+weir.toml:34:2: betch: unknown table; did you mean batch?
+20 faults in the configuration"##;
+    let found = Config::from_text(text).unwrap_err().to_string();
+    assert!(!found.contains("hunter2"), "a secret in {found}");
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn faults_of_syntax_have_their_places_too() {
+    let found = faults("[batch]\ninterval = 2s\n[gateway]\nid = \"a\"\nid = \"b\"\n");
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert!(found[0].starts_with("weir.toml:2:12: not TOML: "), "{found:?}");
+    assert!(found[1].starts_with("weir.toml:5:1: not TOML: duplicate key"), "{found:?}");
+    assert!(found[1].ends_with("; keep one of the two"), "{found:?}");
+}
+
+#[test]
+fn columns_count_characters() {
+    check_fault(
+        "gateway = { tags = { ort = \"Köln-Süd\" }, ix = 1 }",
+        "weir.toml:1:42: [gateway] ix: unknown key; known here: id, time_zone, tags",
+    );
+}
+
+#[test]
+fn single_faults() {
+    let check = check_fault;
+    check(
+        "batch = 3",
+        "weir.toml:1:9: batch = 3: must be a table, not a number; write [batch] on a line of its own",
+    );
+    check(
+        "[profile]\nmatch = {}",
+        "weir.toml:1:1: [[profile]]: must be a list of tables, not a table; write [[profile]], with two brackets, on a line of its own",
+    );
+    check(
+        "[[alarm]]\nabove = 1.0",
+        "weir.toml:1:3: alarm: not in this version; remove the [[alarm]] tables",
+    );
+    check(
+        "log.interval = '2s'",
+        "weir.toml:1:5: [log] interval: unknown key; interval belongs in [batch]",
+    );
+    check(
+        "batch.interval = '2h'",
+        "weir.toml:1:18: [batch] interval = '2h': must be from 100ms to 1m; write e.g. \"2s\"",
+    );
+    check(
+        "batch.interval = '2'",
+        "weir.toml:1:18: [batch] interval = '2': the number 2 has no unit (ns, us, ms, s, m, h, d); write e.g. \"2s\"",
+    );
+    check(
+        "outbox.max_bytes = 1048576",
+        "weir.toml:1:20: [outbox] max_bytes = 1048576: a size is a text with a unit; write e.g. \"1MiB\"",
+    );
+    check(
+        "http.listen = '0.0.0.0:80'",
+        "weir.toml:1:15: [http] listen = '0.0.0.0:80': only loopback addresses in this version (the page has no login); write \"127.0.0.1:80\" and use a tunnel or a proxy with a login",
+    );
+    check(
+        "mqtt.url = 'mqtt://me:secret@host'",
+        "weir.toml:1:12: [mqtt] url = 'mqtt://…@host': user name and password do not belong in the URL; write them as username and password_file",
+    );
+    check(
+        "mqtt.password_file = 'p'",
+        "weir.toml:1:22: [mqtt] password_file = 'p': MQTT has no password without a user name; write username too",
+    );
+    check(
+        "state.path = 'weir'",
+        "weir.toml:1:14: [state] path = 'weir': must be an absolute path; write e.g. \"/var/lib/weir\"",
+    );
+    check(
+        "log.level = 'inf'",
+        "weir.toml:1:13: [log] level = 'inf': must be \"info\" or \"error\" or \"warn\" or \"debug\" or \"trace\"; did you mean \"info\"?",
+    );
+    check(
+        "series.retire_idle = '2m'",
+        "weir.toml:1:22: [series] retire_idle = '2m': evict_idle must not be longer than retire_idle: a series goes early only under pressure; shorten evict_idle or lengthen retire_idle",
+    );
+    check(
+        "results.kinds = ['alarm']",
+        "weir.toml:1:18: [results] kinds = 'alarm': not in this version; remove it from the list",
+    );
+    check(
+        "results.prefix = 'a/+'",
+        "weir.toml:1:18: [results] prefix = 'a/+': is published on, so it cannot hold +, # or a control character; write e.g. \"weir/{gateway}\"",
+    );
+    check(
+        "batch.max_readings = 99999999999999999999",
+        "weir.toml:1:22: [batch] max_readings = 99999999999999999999: must be from 1 to 1000000; write e.g. 65536",
+    );
+}
+
+#[test]
+fn faults_of_subscriptions() {
+    let check = |keys: &str, expected: &str| {
+        check_fault(&format!("[[mqtt.subscribe]]\n{keys}"), &format!("weir.toml:{expected}"));
+    };
+    let topics = "topics = ['s/{device}/{metric}']\n";
+    check(
+        &format!("{topics}format = 'json'"),
+        "1:1: [[mqtt.subscribe]] value: missing; write e.g. value = \"/value\" (or values = { temperature = \"/t\" }, or values = \"*\")",
+    );
+    check(
+        "value = '/v'",
+        "1:1: [[mqtt.subscribe]] topics: missing; write e.g. topics = [\"sensors/{device}/{metric}\"]",
+    );
+    check(
+        "value = '/v'\ntopics = ['s/{device}']",
+        "3:11: [[mqtt.subscribe]] topics = 's/{device}': has no {metric}, and no metric is set; put {metric} into the topic, or write e.g. metric = \"/metric\" (in the payload) or metric = \"my-metric\"",
+    );
+    check(
+        "value = '/v'\ntopics = ['s/#/x/{device}/{metric}']",
+        "3:11: [[mqtt.subscribe]] topics = 's/#/x/{device}/{metric}': # must be the last level; write e.g. \"sensors/{device}/{metric}\"",
+    );
+    check(
+        "value = '/v'\ntopics = ['s/{dev ice}']",
+        "3:11: [[mqtt.subscribe]] topics = 's/{dev ice}': braces must hold a name of letters, digits and _, as in {device}; write e.g. \"sensors/{device}/{metric}\"",
+    );
+    check(
+        &format!("{topics}value = 'a.b'"),
+        "3:9: [[mqtt.subscribe]] value = 'a.b': must be a JSON pointer, which begins with / (\"\" is the whole payload); write \"/a/b\"",
+    );
+    check(
+        &format!("{topics}value = '/v'\ndevice = '{{line}}-{{device}}'"),
+        "4:10: [[mqtt.subscribe]] device = '{line}-{device}': the topic \"s/{device}/{metric}\" has no {line}; name the level in the topic, or use another name",
+    );
+    check(
+        &format!("{topics}format = 'text'\nvalue = '/v'"),
+        "4:9: [[mqtt.subscribe]] value = '/v': a text payload is the value; remove it",
+    );
+    check(
+        &format!("{topics}value = '/v'\ndedup = 'time-value'"),
+        "4:9: [[mqtt.subscribe]] dedup = 'time-value': cannot recognise repeats by their arrival time; write e.g. time = \"/ts\", or dedup = \"off\"",
+    );
+    check(
+        &format!("{topics}values = '*'\nmetric = 'x'"),
+        "4:10: [[mqtt.subscribe]] metric = 'x': has no effect with several values: their names are the metrics; remove it",
+    );
+    check(
+        &format!("{topics}value = '/v'\nmissing = [true]"),
+        "4:12: [[mqtt.subscribe]] missing = true: must be a number or a text, not a boolean; write e.g. [85, \"unavailable\"]",
+    );
+}
+
+#[test]
+fn faults_of_forwards_and_of_meeting_tables() {
+    let forward = |name: &str, more: &str| {
+        format!("[[forward]]\nname='{name}'\ntype='mqtt'\nurl='mqtt://up'\ntopic='t/x'\n{more}\n")
+    };
+    let check = |text: String, expected: &str| check_fault(&text, &format!("weir.toml:{expected}"));
+    check(
+        forward("a", "") + &forward("a", "client_id='b'"),
+        "8:6: [[forward]] name = 'a': another [[forward]] has this name; give each [[forward]] a name of its own: its outbox is kept by it",
+    );
+    check(
+        forward("a", "client_id='c'") + &forward("b", "client_id='c'"),
+        "7:1: [[forward]]: its client_id \"c\" is used twice at mqtt://up:1883; give each a client_id of its own: a broker disconnects the older one",
+    );
+    check(
+        forward("A b", ""),
+        "2:6: [[forward]] name = 'A b': must have 1 to 32 characters of a-z, 0-9, - and _: a folder is named after it; write e.g. \"cloud\"",
+    );
+    check(
+        forward("a", "qos = 0"),
+        "6:7: [[forward]] qos = 0: must be 1: the outbox lets a message go when upstream has acknowledged it; write 1 or remove it",
+    );
+    check(
+        "[[forward]]\nname='a'\ntype='http'\nurl='mqtt://up'\ntopic='t'".to_owned(),
+        "3:6: [[forward]] type = 'http': not in this version; write \"mqtt\"",
+    );
+    let all = "gateway.id = 'g'\n[[mqtt.subscribe]]\nvalue=''\ndevice='d'\nmetric='m'\ntopics=";
+    check(
+        format!("{all}['#']"),
+        "2:3: mqtt: the subscription \"#\" reads weir's own results below \"weir/g\"; set another [results] prefix, or narrow the topic",
+    );
+    for loops in
+        ["weir/+/status", "weir/g/x/y/aggregate", "+/{a}/{b}/{c}/{d}", "$share/s/weir/{x+}"]
+    {
+        assert_eq!(faults(&format!("{all}['{loops}']")).len(), 1, "{loops}");
+    }
+    for fine in ["weir/other/#", "{a}/{b}/{c}/{d}", "weir/g/x/y/raw", "sensors/#"] {
+        config(&format!("{all}['{fine}']"));
+    }
+    let loop_upstream = format!("{all}['t/#']\n[mqtt]\nurl='mqtt://up'\n");
+    let text = loop_upstream.replace("[mqtt]\nurl='mqtt://up'\n", "") + &forward("a", "");
+    config(&text);
+    let text = format!("mqtt.url='mqtt://up'\n{text}").replace("[[mqtt.subscribe]]", "[[x]]");
+    assert!(Config::from_text(&text).is_err(), "x is unknown");
+}
+
+#[test]
+fn a_forward_that_feeds_its_own_subscription_is_refused() {
+    let text = "mqtt = { url = 'mqtt://b', subscribe = [{ topics = 'f/#', value = '', device = 'd', metric = 'm' }] }\n\
+                [[forward]]\nname = 'a'\ntype = 'mqtt'\nurl = 'mqtt://b:1883'\ntopic = 'f/x'";
+    check_fault(
+        text,
+        "weir.toml:2:1: [[forward]]: the subscription \"f/#\" reads what this sends; set another topic, or narrow the subscription",
+    );
+}
+
+#[test]
+fn tables_that_clash_where_they_meet_are_reported_at_the_one_that_brings_it_about() {
+    let check =
+        |tables: &str, expected: &str| check_fault(tables, &format!("weir.toml:{expected}"));
+    // Each is fine by itself; every temperature has both.
+    check(
+        "[[profile]]\nmatch = {}\nlateness = '1s'\n[[profile]]\nmatch = { metric = 'temp' }\nhold = '2s'",
+        "6:8: [[profile]] hold = '2s': must not be longer than lateness: a reading held longer would miss its pane; shorten hold or lengthen lateness",
+    );
+    check(
+        "[[profile]]\nmatch = {}\nkalman.initial = { state = [1], covariance = [[1]] }\n[[device]]\nid = 'a'\nmetric.x.kalman = { model = 'trend' }",
+        "6:29: [[device]] metric.x.kalman.model = 'trend': has 1 number(s) in state, the model has 2; give level for \"level\", level and trend per second for \"trend\"",
+    );
+    check(
+        "[[profile]]\nmatch = {}\nforecast = { step = '30s', horizon = '1h' }",
+        "3:21: [[profile]] forecast.step = '30s': the season has 2880 steps, at most 2016 are kept; lengthen step, shorten season, or write seasonal = \"none\"",
+    );
+    check(
+        "[[profile]]\nmatch = {}\nforecast = { season = ['2h'], initial = { level = 1, season = [1] } }",
+        "3:41: [[profile]] forecast.initial = { level = 1, season = [1] }: initial.season has 1 terms, the season has 2 steps; give one term for each step of the season, the first slot's first",
+    );
+    // A later table that mends it for all of them is no fault.
+    config(
+        "[[profile]]\nmatch = { metric = 'temp' }\nhold = '20s'\n[[profile]]\nmatch = {}\nlateness = '1m'",
+    );
+}
+
+#[test]
+fn settings_resolve_in_order_and_are_always_valid() {
+    let config = config(
+        "[[device]]\nid = 'b'\nunit = 'K'\nmetric.t.kalman.level_sd = 3\n\
+         [[profile]]\nmatch = { device = ['a', 'b'], metric = 't?mp*' }\nhold = '20s'\nlateness = '30s'\n\
+         [[profile]]\nmatch = { metric = 't*' }\nunit = 'C'\nkalman = { observation_sd = 0.5, level_sd = 1 }\n\
+         [[profile]]\nmatch = { device = 'c' }\nlateness = '1s'\nforecast = false\n\
+         [[profile]]\nmatch = { device = 'c*' }\nforecast = { horizon = '2h' }",
+    );
+    assert_eq!(config.settings("x", "y"), Settings::default());
+    let b = config.settings("b", "t");
+    assert_eq!(b.unit.as_deref(), Some("K"), "devices come after profiles");
+    assert_eq!((b.kalman.observation_sd, b.kalman.level_sd), (Some(0.5), Some(3.0)));
+    assert_eq!(config.settings("b", "temp").hold, 20 * SECOND);
+    assert_eq!(config.settings("b", "temp").kalman.level_sd, Some(1.0));
+    let c = config.settings("c", "t").forecast.unwrap();
+    assert_eq!((c.horizon, c.step), (2 * HOUR, HOUR), "switched on again, from the defaults");
+}
+
+#[test]
+fn odd_meetings_are_settled() {
+    let layer = |patch| Layer {
+        origin: "o".to_owned(),
+        device: vec!["*".to_owned()],
+        metric: vec!["*".to_owned()],
+        patch,
+    };
+    let forecast = ForecastPatch {
+        enabled: Some(true),
+        step: Some(7 * HOUR),
+        horizon: Some(24 * HOUR),
+        ..ForecastPatch::default()
+    };
+    let kalman = KalmanPatch {
+        initial: Some(KalmanInitial { state: vec![1.0, 2.0], covariance: vec![] }),
+        ..KalmanPatch::default()
+    };
+    let layers = [
+        layer(Patch { hold: Some(9 * SECOND), kalman, ..Patch::default() }),
+        layer(Patch { lateness: Some(3 * SECOND), forecast, ..Patch::default() }),
+    ];
+    let settings = Settings::resolve(&layers, "a", "b");
+    assert_eq!(settings.conflicts(), []);
+    assert_eq!(settings.hold, 3 * SECOND);
+    assert_eq!(settings.kalman.initial, None);
+    let forecast = settings.forecast.unwrap();
+    assert_eq!((forecast.seasonal, forecast.horizon), (Seasonal::None, 28 * HOUR));
+}
+
+#[test]
+fn layers_survive_the_journal_and_write_only_what_is_set() {
+    let text = std::fs::read_to_string(repository("configs/greenhouse.toml")).unwrap();
+    let layers = config(&text).layers;
+    let bytes = serde_cbor::to_vec(&layers).unwrap();
+    assert_eq!(serde_cbor::from_slice::<Vec<Layer>>(&bytes).unwrap(), layers);
+    let json = serde_json::to_string(&config("[[profile]]\nmatch = {}\nhold = '1s'").layers);
+    // The stored format: change it only with the engine version.
+    let stored = r#"[{"origin":"weir.toml:1 [[profile]]","device":["*"],"metric":["*"],"patch":{"hold":1000000000}}]"#;
+    assert_eq!(json.unwrap(), stored);
+}
+
+#[test]
+fn a_full_subscription_is_read() {
+    let text = "[[mqtt.subscribe]]\ntopics = ['$share/g/plant/{site}/{device+}']\nqos = 0\nformat = 'cbor'\n\
+        values = { t = '/t', h = '/h' }\ntime = '/ts'\ntime_unit = 'rfc3339'\ndevice = '{site}-{device}'\n\
+        records = ''\nmap = { ON = 1, OFF = 0 }\nmissing = [85, 'none']\nretained = true\n\
+        dedup = 'off'\nmax_payload = '1KiB'\nmax_readings = 5";
+    let config = config(text);
+    let [s] = &config.mqtt.subscribe[..] else { panic!("one subscription") };
+    assert_eq!(s.topics, ["$share/g/plant/{site}/{device+}"]);
+    assert_eq!((s.qos, s.format, s.time_unit), (0, Format::Cbor, TimeUnit::Rfc3339));
+    let named = BTreeMap::from([("t".into(), "/t".into()), ("h".into(), "/h".into())]);
+    assert_eq!(s.values, Values::Named(named));
+    assert_eq!((s.time.as_deref(), s.records.as_deref()), (Some("/ts"), Some("")));
+    assert_eq!(s.device, "{site}-{device}");
+    assert_eq!(s.map["ON"], 1.0);
+    assert_eq!(s.missing, [Missing::Number(85.0), Missing::Text("none".into())]);
+    assert!(s.retained && s.dedup == Dedup::Off);
+    assert_eq!((s.max_payload, s.max_readings), (1024, 5));
+    assert_eq!(config.warnings.len(), 1, "{:?}", config.warnings);
+    assert!(config.warnings[0].starts_with("weir.toml:3 [[mqtt.subscribe]] qos = 0"));
+}
+
+#[test]
+fn warnings_name_what_is_likely_not_meant() {
+    let text = "outbox.max_bytes = '1GiB'\nmqtt = { version = 4, receive_maximum = 9, ack = 'eager' }\n\
+                results.enabled = false\n[[profile]]\nmatch = {}\nkalman.trend_sd = 1";
+    let warnings = config(text).warnings.join("\n");
+    for part in [
+        "[outbox] is not used",
+        "receive_maximum has no effect",
+        "\"eager\"",
+        "nothing is read",
+        "nothing leaves",
+        "weir.toml:6 [[profile]] kalman.trend_sd",
+    ] {
+        assert!(warnings.contains(part), "{part} in {warnings}");
+    }
+}
+
+#[test]
+fn urls() {
+    let check = |url: &str, expected: &str| {
+        assert_eq!(config(&format!("mqtt.url = '{url}'")).mqtt.login.url.to_string(), expected);
+    };
+    check("mqtt://broker", "mqtt://broker:1883");
+    check("mqtt://10.0.0.1:1884/", "mqtt://10.0.0.1:1884");
+    check("MQTT://[::1]:99", "mqtt://[::1]:99");
+    check("mqtt://[::1]", "mqtt://[::1]:1883");
+    for bad in [
+        "broker:1883",
+        "tcp://b",
+        "mqtt://",
+        "mqtt://b:0",
+        "mqtt://b:x",
+        "mqtt://::1",
+        "mqtt://b/path",
+        "mqtt://[::1]9",
+    ] {
+        assert_eq!(faults(&format!("mqtt.url = '{bad}'")).len(), 1, "{bad}");
+    }
+}
+
+#[test]
+fn files_of_conf_d_follow_in_order_of_their_names() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    };
+    write(
+        "weir.toml",
+        "gateway = { id = 'main', tags = { a = '1', b = '1' } }\nbatch.interval = '1s'\n[[profile]]\nmatch = {}\nunit = '0'",
+    );
+    write("conf.d/20-b.toml", "gateway.tags.b = '20'\n[[profile]]\nmatch = {}\nunit = '20'");
+    write(
+        "conf.d/10-a.toml",
+        "gateway = { id = 'ten', tags = { b = '10', c = '10' } }\n[[profile]]\nmatch = {}\nunit = '10'",
+    );
+    write("conf.d/.30.toml", "broken");
+    write("conf.d/readme.txt", "broken");
+    let main = folder.path().join("weir.toml");
+    let config = Config::load(&main).unwrap_or_else(|faults| panic!("{faults}"));
+    assert_eq!(config.gateway.id, "ten");
+    let tags: Vec<_> = config.gateway.tags.values().map(String::as_str).collect();
+    assert_eq!(tags, ["1", "20", "10"]);
+    assert_eq!(config.batch.interval.as_secs(), 1);
+    let origins: Vec<_> = config.layers.iter().map(|layer| layer.origin.as_str()).collect();
+    assert_eq!(
+        origins,
+        ["weir.toml:3 [[profile]]", "10-a.toml:2 [[profile]]", "20-b.toml:2 [[profile]]"]
+    );
+
+    write("conf.d/40.toml", "[batch]\nintervall = '1s'\n");
+    let found = Config::load(&main).unwrap_err().to_string();
+    let place = folder.path().join("conf.d/40.toml");
+    let start = format!(
+        "{}:2:1: [batch] intervall: unknown key; did you mean interval?\n1 fault in",
+        place.display()
+    );
+    assert!(found.starts_with(&start), "{found}");
+    let missing = Config::load(&folder.path().join("none.toml")).unwrap_err().to_string();
+    assert!(missing.contains("none.toml: cannot be read"), "{missing}");
+}
+
+#[test]
+fn a_relative_password_file_is_beside_the_file_that_names_it() {
+    let text = "mqtt = { username = 'u', password_file = 'secret' }";
+    let config = Config::from_texts(&[("/etc/weir/weir.toml", text)]).unwrap();
+    assert_eq!(config.mqtt.login.password_file, Some(PathBuf::from("/etc/weir/secret")));
+}
+
+#[test]
+fn explain_names_every_value_and_where_it_comes_from() {
+    let config = config(
+        "[[profile]]\nmatch = { metric = 'temp*' }\nunit = '°C'\nvalid = [-40, 125]\n\
+         kalman = { observation_sd = 0.5 }\nforecast = { step = '30m' }\n\
+         [[device]]\nid = 'boiler-3'\nmetric.temperature.kalman = { observation_sd = 1.0 }",
+    );
+    let expected = r#"boiler-3/temperature
+  unit                   "°C"               weir.toml:1 [[profile]]
+  valid                  [-40.0, 125.0]     weir.toml:1 [[profile]]
+  lateness               "5s"               default
+  hold                   "0s"               default
+  kalman.model           "level"            default
+  kalman.observation_sd  1.0                weir.toml:9 [[device]] metric.temperature
+  kalman.level_sd        (estimated)        default
+  kalman.gate            0.9999             default
+  kalman.initial         (exact diffuse)    default
+  windows                [{ size = "1m" }]  default
+  forecast.step          "30m"              weir.toml:1 [[profile]]
+  forecast.season        ["1d"]             default
+  forecast.trend         "damped"           default
+  forecast.seasonal      "additive"         default
+  forecast.horizon       "1d"               default
+  forecast.nominal       0.95               default
+  forecast.smoothing     (built in)         default
+  forecast.initial       (from the first seasons)  default
+"#;
+    let found = explain(&config, "boiler-3", "temperature");
+    let squeeze = |text: &str| {
+        text.lines().map(|l| l.split_whitespace().collect::<Vec<_>>().join(" ")).collect::<Vec<_>>()
+    };
+    assert_eq!(squeeze(&found), squeeze(&expected));
+    // Aligned: every origin begins in the same column.
+    let columns: std::collections::BTreeSet<usize> = found
+        .lines()
+        .skip(1)
+        .filter_map(|line| line.find("default").map(|at| line[..at].chars().count()))
+        .collect();
+    assert_eq!(columns.len(), 1, "{found}");
+    assert!(explain(&config, "x", "y").contains("default"));
+    let off = Config::from_text("[[profile]]\nmatch = {}\nforecast = false").unwrap();
+    let line = "\n  forecast               false";
+    assert!(explain(&off, "x", "y").contains(line), "{}", explain(&off, "x", "y"));
+}
+
+#[test]
+fn the_examples_load_without_warnings() {
+    let mut loaded = 0;
+    for entry in std::fs::read_dir(repository("configs")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|extension| extension != "toml") {
+            continue;
+        }
+        let config = Config::load(&path).unwrap_or_else(|faults| panic!("{faults}"));
+        assert_eq!(config.warnings, Vec::<String>::new(), "{}", path.display());
+        loaded += 1;
+    }
+    assert_eq!(loaded, 4);
+}
+
+/// Uncommenting the start configuration must give a good one: its comments are promises.
+#[test]
+fn the_start_configuration_loads_with_its_comments_taken_off() {
+    let text = std::fs::read_to_string(repository("configs/weir.toml")).unwrap();
+    let uncommented: String = text
+        .lines()
+        .map(|line| match line.strip_prefix("# ") {
+            Some(rest) if rest.contains(" = ") || rest.starts_with("[[") => format!("{rest}\n"),
+            _ => format!("{line}\n"),
+        })
+        .collect();
+    let config = Config::from_texts(&[("configs/weir.toml", &uncommented)]);
+    let config = config.unwrap_or_else(|faults| panic!("{faults}\n{uncommented}"));
+    assert_eq!(config.layers.len(), 2);
+    assert!(config.mqtt.subscribe[0].records.is_some());
+}
+
+/// A key is read when a date, which no key takes, is a fault at that key.
+#[test]
+fn every_listed_key_is_read() {
+    for keys in ALL {
+        for key in keys.keys {
+            let text = place_key(keys, key, "1979-05-27");
+            let found = Config::from_text(&text).err().map(|faults| faults.to_string());
+            let found = found.unwrap_or_default();
+            let named = found.lines().any(|line| {
+                (line.contains(&format!("{key} = 1979-05-27"))
+                    || line.contains(&format!("{key}: must be a")))
+                    && line.contains("must be")
+            });
+            let list =
+                found.contains(&format!("{}: must be a list of tables", title_of(keys, key)));
+            assert!(named || list, "{} {key}: {text}\n{found}", keys.table);
+        }
+    }
+}
+
+fn title_of(keys: &Keys, key: &str) -> String {
+    if keys.table.is_empty() { title(key) } else { title(&format!("{}.{key}", keys.table)) }
+}
+
+/// A configuration in which `key` of a table has a value, and all that it needs to be read.
+fn place_key(keys: &Keys, key: &str, value: &str) -> String {
+    let assignment = format!("{key} = {value}");
+    let required = |needed: &[(&str, &str)]| {
+        let rest = needed.iter().filter(|(name, _)| *name != key);
+        rest.fold(String::new(), |mut text, (name, value)| {
+            let _ = writeln!(text, "{name} = {value}");
+            text
+        })
+    };
+    let profile = "[[profile]]\nmatch = {}\n";
+    match keys.table {
+        "" => assignment,
+        "mqtt.subscribe" => {
+            let topics = ("topics", "['{device}/{metric}']");
+            let time = if key == "time_unit" { ("time", "'/t'") } else { topics };
+            let value = if key == "values" { topics } else { ("value", "'/v'") };
+            let mut needed = vec![topics, time, value];
+            needed.dedup();
+            format!("[[mqtt.subscribe]]\n{}{assignment}", required(&needed[..]))
+        }
+        "forward" => {
+            let needed = [
+                ("name", "'a'"),
+                ("type", "'mqtt'"),
+                ("url", "'mqtt://u'"),
+                ("topic", "'t'"),
+                ("username", "'u'"),
+            ];
+            format!("[[forward]]\n{}{assignment}", required(&needed))
+        }
+        "profile" => format!("[[profile]]\n{}{assignment}", required(&[("match", "{}")])),
+        "match" => format!("[[profile]]\nmatch = {{ {assignment} }}"),
+        "device" => format!("[[device]]\n{}{assignment}", required(&[("id", "'d'")])),
+        "device.metric" => format!("[[device]]\nid = 'd'\nmetric.m = {{ {assignment} }}"),
+        "windows" if key == "size" => format!("{profile}windows = [{{ {assignment} }}]"),
+        "windows" => format!("{profile}windows = [{{ size = '1m', {assignment} }}]"),
+        "forecast.smoothing" if key != "alpha" => {
+            format!("{profile}forecast.smoothing = {{ alpha = 0.5, {assignment} }}")
+        }
+        "forecast.initial" if key != "level" => format!(
+            "{profile}forecast = {{ seasonal = 'none', initial = {{ level = 1, {assignment} }} }}"
+        ),
+        table if keys.form == Form::Inline => format!("{profile}{table} = {{ {assignment} }}"),
+        "mqtt" => format!("[mqtt]\n{}{assignment}", required(&[("username", "'u'")])),
+        table => format!("[{table}]\n{assignment}"),
+    }
+}
+
+/// The rows of the reference: section, key, default.
+fn reference() -> Vec<(String, String, String)> {
+    let text = std::fs::read_to_string(repository("docs/configuration.md")).unwrap();
+    let mut section = String::new();
+    let mut rows = Vec::new();
+    for line in text.lines() {
+        if let Some(heading) = line.strip_prefix("## ") {
+            section = heading.trim_matches('`').to_owned();
+        }
+        let row = line.strip_prefix("| ").and_then(|row| row.strip_suffix('|')).unwrap_or("");
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        let key = cells[0].strip_prefix('`').and_then(|cell| cell.strip_suffix('`'));
+        if let Some(key) = key {
+            assert_eq!(cells.len(), 5, "five columns in {line}");
+            rows.push((section.clone(), key.to_owned(), cells[2].to_owned()));
+        }
+    }
+    rows
+}
+
+#[test]
+fn the_reference_has_every_key_and_no_other() {
+    let rows = reference();
+    let mut documented = 0;
+    for keys in ALL {
+        let section = if keys.table.is_empty() { "Tables".to_owned() } else { title(keys.table) };
+        let mut found: Vec<&str> =
+            rows.iter().filter(|row| row.0 == section).map(|row| row.1.as_str()).collect();
+        let mut known = keys.keys.to_vec();
+        found.sort_unstable();
+        known.sort_unstable();
+        assert_eq!(found, known, "keys of {section} in docs/configuration.md");
+        documented += found.len();
+    }
+    assert_eq!(documented, rows.len(), "sections of tables that are not known");
+}
+
+#[test]
+fn the_defaults_of_the_reference_are_the_defaults() {
+    let mut compared = 0;
+    for (section, key, default) in reference() {
+        let literal = default.strip_prefix('`').and_then(|d| d.strip_suffix('`'));
+        let Some(literal) = literal.filter(|d| !d.contains('`')) else { continue };
+        let Some(keys) = ALL.iter().find(|keys| title(keys.table) == section) else { continue };
+        let with = place_key(keys, &key, literal);
+        let written = config(&with);
+        let without = with.replace(&format!("{key} = {literal}"), "");
+        assert_ne!(with, without);
+        let mut absent = config(&without);
+        // Line numbers and the use of a table may differ, settings may not.
+        absent.warnings.clone_from(&written.warnings);
+        let settings = |c: &Config| c.settings("d", "m");
+        assert_eq!(settings(&written), settings(&absent), "{section} {key}");
+        if matches!(keys.form, Form::Table) || ["mqtt.subscribe", "forward"].contains(&keys.table) {
+            assert_eq!(written, absent, "{section} {key}");
+        }
+        compared += 1;
+    }
+    assert!(compared > 45, "only {compared} defaults were found in the reference");
+}
+
+#[test]
+fn the_default_id_tells_cloned_hosts_apart_without_giving_the_machine_id_away() {
+    let id = config("").gateway.id;
+    assert!(!id.is_empty() && id.len() <= 64, "{id}");
+    let machine = std::fs::read_to_string("/etc/machine-id").unwrap_or_default();
+    if machine.trim().len() > 6 {
+        assert_eq!(id.rsplit('-').next().map(str::len), Some(6), "{id}");
+        assert!(!machine.contains(id.rsplit('-').next().unwrap_or("-")), "{id}");
+    }
+}
+
+#[test]
+fn the_configuration_for_tests_touches_nothing_of_the_machine() {
+    let config = Config::default_for_tests();
+    assert_eq!(config.gateway.id, "test");
+    assert_eq!((config.http.listen, config.clock.trust), (None, Trust::Always));
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_text_panics(text in "(\\[\\[?(profile|mqtt\\.subscribe|device|batch)\\]\\]?\n|[a-z_.]{1,9} = (\"[*{}/a-z0-9]{0,6}\"|[0-9.-]{1,4}|\\[\\]|\\{\\})\n|\\PC{0,9}\n){0,9}") {
+        let _ = Config::from_text(&text).map_err(|faults| faults.to_string());
+    }
+
+    #[test]
+    fn any_layers_resolve_to_valid_settings(
+        hold in proptest::option::of(0..100i64), lateness in proptest::option::of(0..100i64),
+        step in proptest::option::of(1..100_000i64), season in proptest::option::of(1..1_000_000i64),
+        horizon in proptest::option::of(1..1_000_000i64), terms in proptest::option::of(0..5usize),
+    ) {
+        let initial = terms.map(|n| ForecastInitial { level: 0.0, trend: 0.0, season: vec![0.0; n] });
+        let patch = Patch {
+            hold, lateness,
+            forecast: ForecastPatch { enabled: Some(true), step, season: season.map(|s| vec![s]), horizon, initial, ..ForecastPatch::default() },
+            ..Patch::default()
+        };
+        let mut settings = Settings::merged([&patch]);
+        let untouched = settings.clone();
+        let conflicts = settings.settle();
+        proptest::prop_assert_eq!(settings.conflicts(), vec![]);
+        proptest::prop_assert_eq!(conflicts.is_empty(), settings == untouched);
+    }
+}
