@@ -71,11 +71,12 @@ async fn publish(port: u16, version: Version, topic: &str, payloads: &[&str]) {
         sender.try_publish(topic, 1, false, *payload).unwrap();
     }
     for _ in payloads {
-        until(&mut connection, |event| match event {
-            Event::PublishAcknowledged { failure, .. } => Some(assert_eq!(failure, None)),
+        let failure = until(&mut connection, |event| match event {
+            Event::PublishAcknowledged { failure, .. } => Some(failure),
             _ => None,
         })
         .await;
+        assert_eq!(failure, None);
     }
 }
 
@@ -345,6 +346,23 @@ fn the_will_is_published_unless_we_say_goodbye() {
             assert_eq!(until(&mut watching, message).await.payload, b"between");
             drop(connection);
             assert_eq!(until(&mut watching, message).await.payload, b"offline");
+        });
+    }
+}
+
+#[test]
+fn a_client_id_used_twice_is_hinted_at() {
+    let broker = Mosquitto::start();
+    for version in BOTH {
+        run(async {
+            let options = options(broker.port(), version, &format!("twins-{version:?}"));
+            let (_sender, mut first) = connect(&options);
+            connected(&mut first).await;
+            let (_sender, mut second) = connect(&options);
+            connected(&mut second).await;
+            // mosquitto closes the older connection without a reason; other brokers give one.
+            let error = fails(&mut first).await;
+            assert!(error.to_string().contains("same client_id"), "{error}");
         });
     }
 }

@@ -77,7 +77,7 @@ impl Random {
 
     /// True once in `every` times.
     fn once_in(&mut self, every: u64) -> bool {
-        self.bits() % every == 0
+        self.bits().is_multiple_of(every)
     }
 
     fn percent(&mut self, percent: u64) -> bool {

@@ -112,6 +112,8 @@ impl Context<'_> {
             io::ErrorKind::ConnectionReset
             | io::ErrorKind::BrokenPipe
             | io::ErrorKind::UnexpectedEof => self.lost(),
+            // The codec's complaint about a packet that ends too early.
+            io::ErrorKind::Other if !self.connected => self.unanswered("sent no valid packet"),
             _ => self.network(error),
         }
     }
@@ -119,7 +121,10 @@ impl Context<'_> {
     /// The peer closed the connection without a word.
     pub fn lost(&self) -> MqttError {
         if self.connected {
-            self.network("the broker closed the connection")
+            self.network(
+                "the broker closed the connection; if this repeats, look into its log, and for a \
+                 second client with the same client_id",
+            )
         } else {
             self.unanswered("closed the connection instead of answering")
         }

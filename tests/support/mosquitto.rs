@@ -29,9 +29,15 @@ pub struct Mosquitto {
 }
 
 impl Mosquitto {
-    /// Starts a broker for anonymous clients that saves every change at once, queues without
-    /// limit and takes messages of any size.
+    /// Starts a broker for anonymous clients that queues without limit. It saves its database
+    /// when [stopped](Self::stop), not when [killed](Self::kill).
     pub fn start() -> Mosquitto {
+        Mosquitto::start_with("allow_anonymous true\nmax_queued_messages 0\n")
+    }
+
+    /// As [`start`](Self::start), but saves after every change, and so survives being killed with
+    /// at most the last change lost. Every save writes all there is: keep queues short.
+    pub fn start_durable() -> Mosquitto {
         Mosquitto::start_with(
             "allow_anonymous true\n\
              max_queued_messages 0\n\
