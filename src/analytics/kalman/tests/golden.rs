@@ -213,7 +213,7 @@ fn steady<const N: usize>(case: &Value) {
     let observation = Observation { row: h, variance: r };
     let mut state = Gaussian::<N>::diffuse();
     let mut predicted = state.covariance();
-    for _ in 0..20_000 {
+    for _ in 0..5_000 {
         state.predict(&transition);
         predicted = state.covariance();
         state.update(&observation, 1.0);
