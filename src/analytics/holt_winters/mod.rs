@@ -22,6 +22,8 @@
 //! often the state was written and read between.
 
 mod forecaster;
+mod model;
+mod naive;
 mod plan;
 pub mod recursion;
 mod score;

@@ -5,6 +5,35 @@ use serde::{Deserialize, Serialize};
 /// Scored slots before coverage and skill are told.
 const SCORED_MIN: u64 = 20;
 
+/// What makes the forecast.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Rung {
+    #[default]
+    #[serde(rename = "l")]
+    Level,
+    #[serde(rename = "n")]
+    SeasonalNaive,
+    #[serde(rename = "w")]
+    HoltWinters,
+    #[serde(rename = "h")]
+    Holt,
+    #[serde(rename = "s")]
+    Ses,
+}
+
+impl Rung {
+    /// As forecasts name it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Rung::Level => "level",
+            Rung::SeasonalNaive => "seasonal-naive",
+            Rung::HoltWinters => "holt-winters",
+            Rung::Holt => "holt",
+            Rung::Ses => "ses",
+        }
+    }
+}
+
 /// Running mean of squared one-step errors, older ones possibly counting less.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct ErrorScale {
@@ -29,9 +58,12 @@ impl ErrorScale {
     }
 }
 
-/// Coverage and skill of the model at work, since it took over.
+/// Coverage and skill of one rung since it took over; another rung's first slot clears it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Score {
+    /// Whose score it is.
+    #[serde(rename = "r")]
+    rung: Rung,
     /// Observed slots for which an interval had been issued.
     #[serde(rename = "n")]
     scored: u64,
@@ -50,13 +82,19 @@ pub(super) struct Score {
 }
 
 impl Score {
-    /// Counts one slot against its interval.
-    pub fn cover(&mut self, inside: bool) {
+    /// The score of `rung`: empty when the counts are another's.
+    pub fn of(&self, rung: Rung) -> Score {
+        if self.rung == rung { *self } else { Score { rung, ..Score::default() } }
+    }
+
+    /// Counts one slot against the interval that `rung` issued for it.
+    pub fn cover(&mut self, rung: Rung, inside: bool) {
+        *self = self.of(rung);
         self.scored += 1;
         self.hits += u64::from(inside);
     }
 
-    /// Counts one slot's absolute errors.
+    /// Counts the absolute errors of the slot just covered.
     pub fn compare(&mut self, model: f64, naive: f64) {
         self.compared += 1;
         self.model = (self.model + model).min(f64::MAX);

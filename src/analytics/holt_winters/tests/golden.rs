@@ -222,10 +222,10 @@ fn forecaster_from_given_states_gives_the_reference_forecast() {
             let forecaster = feed(&plan, first, &y);
             let expected = &file["expected"];
 
-            let sum = forecaster.errors().sum;
+            let sum = forecaster.model().errors().sum;
             assert_close(name, &[Some(sum)], &[expected["sse"].as_f64()], 1e-10);
-            assert_eq!(Some(forecaster.errors().weight), expected["n_obs"].as_f64());
-            let level = forecaster.components().unwrap().level;
+            assert_eq!(Some(forecaster.model().errors().weight), expected["n_obs"].as_f64());
+            let level = forecaster.model().components().unwrap().level;
             assert_close(name, &[Some(level)], &list(&expected["level"])[y.len() - 1..], 1e-10);
 
             let Forecast { origin, step, nominal, mean, lower, upper, model, .. } =

@@ -116,15 +116,28 @@ fn a_daily_sine_is_forecast_to_its_noise() {
 }
 
 #[test]
-fn naive_scores_no_skill_against_itself() {
+fn scores_are_those_of_the_model_at_work() {
     let plan = plan(|_| {});
     let mut forecaster = Forecaster::new();
-    // A third of each day is missing, so that the seasonal naive rung lasts.
-    feed(&mut forecaster, &plan, 0..60, |h| (h % 24 < 16).then(|| daily(h) + noise(h)));
-    let forecast = forecaster.forecast(&plan).unwrap();
-    assert_eq!(forecast.model, "seasonal-naive");
-    // Level and seasonal naive took turns in the first 60 slots: only its own first day is better or worse.
-    assert!(forecast.skill.unwrap().abs() < 0.7, "{:?}", forecast.skill);
+    let mut scored = Vec::new();
+    for hour in 0..100 {
+        feed(&mut forecaster, &plan, hour..hour + 1, noisy_daily);
+        if let Some(forecast) = forecaster.forecast(&plan) {
+            assert_eq!(forecast.coverage.is_some(), forecast.skill.is_some());
+            if let Some(skill) = forecast.skill {
+                scored.push((hour, forecast.model, skill));
+            }
+        }
+    }
+    // Level scored slots 2 to 23, seasonal naive 24 to 47, Holt-Winters from 48 on: 20 each first.
+    let of = |model| scored.iter().filter(move |(_, m, _)| *m == model);
+    assert_eq!(of("level").map(|s| s.0).collect::<Vec<_>>(), [22, 23]);
+    assert_eq!(of("seasonal-naive").map(|s| s.0).collect::<Vec<_>>(), [44, 45, 46, 47]);
+    assert_eq!(of("holt-winters").map(|s| s.0).next(), Some(68));
+    assert!(
+        of("seasonal-naive").all(|s| s.2 == 0.0),
+        "the naive forecast has no skill against itself"
+    );
 }
 
 #[test]
