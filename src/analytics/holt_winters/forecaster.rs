@@ -3,12 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::model::Model;
-use super::plan::{ForecastPlan, HORIZON_MAX};
+use super::plan::{ForecastPlan, HORIZON_MAX, VALUE_MAX};
 use super::{Forecast, SlotsClosed};
 use crate::reading::{EventTime, Finite};
 
-/// Readings and shifted levels are limited to ± this, so that their differences and means are finite.
-const VALUE_MAX: f64 = 1e300;
 /// Slot end of a forecaster that has seen nothing: every time lies past it.
 const NEVER: i64 = i64::MIN;
 

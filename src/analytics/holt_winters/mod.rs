@@ -14,6 +14,11 @@
 //! | `holt-winters` | two seasons, or the first slot with `initial` | level, trend, season | class 1 ([`recursion::variance_factors`]) |
 //! | `ses`, `holt` | without a season: ten slots, or the first with `initial` | level (and trend) | class 1 |
 //!
+//! sigma2 is the mean square of the one-step errors. Live runs forget: the weight of an error halves in
+//! about seven seasons (140 slots without a season); intervals use Student's quantile for the number
+//! of errors behind sigma2, and class 1 is extended by the correlation of successive errors. Runs
+//! from given states (`initial`) use the textbook's: sigma2 = SSE/n, the normal quantile, plain class 1.
+//!
 //! Season factors are kept by **phase**, the slot's number since the epoch modulo the season
 //! length: gaps of any length cannot shift them.
 //!

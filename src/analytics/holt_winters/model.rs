@@ -146,7 +146,7 @@ impl Model {
             return Outcome { expected, restarted: true };
         }
         if let Some(e) = error {
-            self.errors.add(plan.memory, e * e / self.spread(plan));
+            self.errors.add(plan.memory, e / self.spread(plan).sqrt());
         }
         self.missed = 0;
         if let Some((rung, expected)) = issued {
@@ -162,6 +162,7 @@ impl Model {
     /// A missing slot: predicted through.
     fn miss(&mut self, plan: &ForecastPlan, slot: i64) {
         self.missed = self.missed.saturating_add(1).min(plan.gap_limit);
+        self.errors.previous = 0.0;
         match &mut self.stage {
             Stage::Start { history, .. } => push(history, plan, None),
             Stage::Running { components, .. } => {
@@ -173,6 +174,7 @@ impl Model {
     /// A gap too long to predict through.
     pub(super) fn interrupt(&mut self, plan: &ForecastPlan) {
         self.missed = plan.gap_limit;
+        self.errors.previous = 0.0;
         match &mut self.stage {
             Stage::Start { history, .. } => history.clear(),
             Stage::Running { components, .. } => components.trend = 0.0,
@@ -206,6 +208,15 @@ impl Model {
         };
     }
 
+    /// [`variance_factors`] with the correlation of the errors seen; runs from `initial` do without.
+    fn variance_factors(&self, plan: &ForecastPlan) -> impl Iterator<Item = f64> {
+        let correlation = match plan.initial {
+            Some(_) => 0.0,
+            None => self.errors.correlation(),
+        };
+        variance_factors(&plan.parameters, plan.season_length, correlation)
+    }
+
     /// By how much the variance of the next slot's forecast exceeds sigma2, for the slots missed
     /// before it. Errors after a gap are divided by it, lest one gap widen the intervals for
     /// weeks. Runs from `initial` keep plain errors: sigma2 = SSE/n.
@@ -214,8 +225,7 @@ impl Model {
             _ if self.missed == 0 || plan.initial.is_some() => 1.0,
             Stage::Start { .. } => f64::from(self.missed) + 1.0,
             Stage::Running { .. } => {
-                let mut factors = variance_factors(&plan.parameters, plan.season_length);
-                factors.nth(self.missed as usize).unwrap_or(1.0)
+                self.variance_factors(plan).nth(self.missed as usize).unwrap_or(1.0)
             }
         }
     }
@@ -232,22 +242,23 @@ impl Model {
         let Some((mut components, fitted)) = states else { return false };
         let mut last = vec![None; plan.season_length.max(1)];
         let m = last.len();
-        let (mut sum, mut n) = (0.0, 0.0);
+        let mut errors = ErrorScale::default();
         for (slot, observed) in (first..).zip(history) {
-            let error = components.step(&plan.parameters, slot, *observed).error;
-            if let Some(e) = error {
-                sum += e * e;
-                n += 1.0;
-                last[phase(slot, m)] = *observed;
+            match components.step(&plan.parameters, slot, *observed).error {
+                Some(e) => {
+                    errors.add(1.0, e);
+                    last[phase(slot, m)] = *observed;
+                }
+                None => errors.previous = 0.0,
             }
-            if !(sum.is_finite() && components.is_finite_at(slot)) {
+            if !(errors.sum.is_finite() && components.is_finite_at(slot)) {
                 self.restart(y);
                 return true;
             }
         }
         // The states were fitted to the same slots: count the errors that were free.
-        let free = f64::max(n - fitted as f64, 1.0);
-        self.errors = ErrorScale { sum, weight: free };
+        errors.weight = f64::max(errors.weight - fitted as f64, 1.0);
+        self.errors = errors;
         self.stage = Stage::Running { components, last };
         false
     }
@@ -319,7 +330,7 @@ impl Model {
         match &self.stage {
             Stage::Running { components, .. } => {
                 let sigma2 = self.errors.sigma2()?;
-                let factors = variance_factors(&plan.parameters, plan.season_length);
+                let factors = self.variance_factors(plan);
                 let points = components.points(&plan.parameters, slot);
                 for (mean, factor) in points.zip(factors.skip(self.missed as usize)).take(steps) {
                     each(mean, sigma2 * factor);

@@ -16,6 +16,10 @@ const GAP_SLOTS: u32 = 1000;
 /// Slots over which live runs remember the size of their errors (or ten seasons, if longer).
 const MEMORY_SLOTS: usize = 200;
 
+/// Readings, shifted levels and given states are limited to ± this, so that their sums,
+/// differences and means are finite.
+pub(super) const VALUE_MAX: f64 = 1e300;
+
 /// Smoothing when none is given: middling values of practice, not tuned to any data. The level
 /// follows within a few slots (0.3 is also where R's HoltWinters starts its search), a trend
 /// builds up over days rather than hours, season factors over about ten seasons, and the trend
@@ -45,8 +49,8 @@ impl ForecastPlan {
     ///
     /// Limits: the step to 1 ns … 10 years; the season to 2016 slots, one shorter than 2 slots (or
     /// `seasonal = "none"`) is none; the horizon to 1 … 100,000 slots; `nominal` to
-    /// [1e-6, 1 − 1e-9]; the smoothing to the ranges of [`Parameters`]. `initial` is left out when it is not finite or its season has
-    /// another length.
+    /// [1e-6, 1 − 1e-9]; the smoothing to the ranges of [`Parameters`]. `initial` is left out when it is not within ±1e300 or its season
+    /// has another length.
     pub fn new(settings: &ForecastSettings) -> ForecastPlan {
         let step = settings.step.clamp(1, STEP_MAX);
         let season_length = match settings.seasonal {
@@ -58,8 +62,8 @@ impl ForecastPlan {
         };
         let initial = settings.initial.clone().filter(|initial| {
             let seasons = initial.season.len() == season_length || season_length == 0;
-            let finite = initial.level.is_finite() && initial.trend.is_finite();
-            seasons && finite && initial.season.iter().all(|s| s.is_finite())
+            let states = [initial.level, initial.trend];
+            seasons && states.iter().chain(&initial.season).all(|s| s.abs() <= VALUE_MAX)
         });
         let memory = match initial {
             // Reproducible from outside: sigma2 = SSE/n over the whole run.

@@ -142,21 +142,72 @@ impl Components {
 }
 
 /// Variance of the forecast h = 1, 2, … slots ahead as a multiple of the one-step variance, without
-/// end: 1 + Σ_{j=1}^{h−1} c_j², c_j = alpha + beta·(phi + … + phi^j) + gamma·\[j mod m = 0\].
+/// end. With c_0 = 1, c_j = alpha + beta·(phi + … + phi^j) + gamma·\[j mod m = 0\], the forecast error is
+/// Σ_{j<h} c_j·e_{t+h−j}. For uncorrelated errors that gives 1 + Σ_{j=1}^{h−1} c_j² (Hyndman, Koehler,
+/// Ord, Snyder 2008, class 1, equations 6.10 and 6.11 with table 6.2).
+///
+/// `correlation` in \[0, 1) is that of successive one-step errors: with smoothing that was not
+/// fitted to the series they follow each other, and intervals that overlook it are far too narrow
+/// some slots ahead. Errors i and j slots apart are taken to correlate by correlation^|i−j|
+/// (first-order autoregression, as J. W. Taylor found in hourly data: Journal of the Operational
+/// Research Society 54, 2003, 799–805): Σ_{i,j<h} c_i·c_j·correlation^|i−j|. 0 gives class 1, to the bit.
 ///
 /// `season_length`: m in slots, 0 without a season.
-/// Source: Hyndman, Koehler, Ord, Snyder (2008), class 1, equations 6.10 and 6.11 with table 6.2.
-pub fn variance_factors(p: &Parameters, season_length: usize) -> impl Iterator<Item = f64> {
+pub fn variance_factors(
+    p: &Parameters,
+    season_length: usize,
+    correlation: f64,
+) -> impl Iterator<Item = f64> {
     let p = *p;
     let (mut power, mut sum, mut factor) = (1.0, 0.0, 1.0);
+    // Σ_{i<j} c_i·correlation^(j−i)
+    let mut echo = correlation;
     (0_usize..).map(move |j| {
         if j > 0 {
             power *= p.phi;
             sum += power;
             let season = if season_length > 0 && j % season_length == 0 { p.gamma } else { 0.0 };
             let c = p.alpha + p.beta * sum + season;
-            factor += c * c;
+            factor += c * c + 2.0 * (c * echo);
+            echo = correlation * (echo + c);
         }
         factor
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Against the double sum of the docstring, term by term.
+    #[test]
+    fn variance_with_correlated_errors_is_the_double_sum() {
+        let p = Parameters { alpha: 0.3, beta: 0.02, gamma: 0.1, phi: 0.9 };
+        let m = 4;
+        let weight = |j: usize| -> f64 {
+            if j == 0 {
+                return 1.0;
+            }
+            let damped: f64 = (1..=j as i32).map(|k| 0.9_f64.powi(k)).sum();
+            0.3 + 0.02 * damped + if j.is_multiple_of(m) { 0.1 } else { 0.0 }
+        };
+        for correlation in [0.0, 0.4, 0.95] {
+            for (h, got) in (1..30).zip(variance_factors(&p, m, correlation)) {
+                let expected: f64 = (0..h)
+                    .flat_map(|i| (0..h).map(move |j| (i, j)))
+                    .map(|(i, j)| {
+                        weight(i) * weight(j) * correlation_power(correlation, i.abs_diff(j))
+                    })
+                    .sum();
+                assert!(
+                    (got / expected - 1.0).abs() < 1e-12,
+                    "{correlation} {h}: {got} {expected}"
+                );
+            }
+        }
+    }
+
+    fn correlation_power(correlation: f64, lag: usize) -> f64 {
+        (0..lag).fold(1.0, |power, _| power * correlation)
+    }
 }

@@ -34,7 +34,10 @@ impl Rung {
     }
 }
 
-/// Running mean of squared one-step errors, older ones possibly counting less.
+/// Largest correlation of successive errors believed: nearer to 1 the variances depend on it wildly.
+const CORRELATION_MAX: f64 = 0.95;
+
+/// Running moments of the one-step errors, older ones possibly counting less.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct ErrorScale {
     /// Weighted sum of squared errors.
@@ -43,13 +46,27 @@ pub(super) struct ErrorScale {
     /// Sum of their weights.
     #[serde(rename = "w")]
     pub weight: f64,
+    /// Weighted sum of products of successive errors.
+    #[serde(rename = "r")]
+    pub product: f64,
+    /// The last slot's error; 0 when it was missing.
+    #[serde(rename = "p")]
+    pub previous: f64,
 }
 
 impl ErrorScale {
-    /// Counts one squared error; all before it count `memory` in (0, 1] times what they did.
-    pub fn add(&mut self, memory: f64, squared: f64) {
-        self.sum = self.sum * memory + squared;
+    /// Counts one error; all before it count `memory` in (0, 1] times what they did.
+    pub fn add(&mut self, memory: f64, error: f64) {
+        self.sum = self.sum * memory + error * error;
         self.weight = self.weight * memory + 1.0;
+        self.product = self.product * memory + error * self.previous;
+        self.previous = error;
+    }
+
+    /// Correlation of successive errors, in [0, 0.95]: a negative one, which would narrow the
+    /// intervals, is not relied upon.
+    pub fn correlation(&self) -> f64 {
+        if self.product > 0.0 { (self.product / self.sum).min(CORRELATION_MAX) } else { 0.0 }
     }
 
     /// sigma2 = Σe²/n; `None` before the first error.

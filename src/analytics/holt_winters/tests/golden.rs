@@ -164,7 +164,7 @@ fn recursion_follows_the_reference_path() {
             let n = path.error.iter().flatten().count() as f64;
             assert_close("sse", &[Some(sse)], &[expected["sse"].as_f64()], 1e-10);
             assert_eq!(Some(n), expected["n_obs"].as_f64());
-            let variances = variance_factors(&p, m).take(horizon).map(|v| v * sse / n);
+            let variances = variance_factors(&p, m, 0.0).take(horizon).map(|v| v * sse / n);
             compare("forecast_variance", &some(variances));
         }
     }
@@ -340,7 +340,7 @@ fn recursion_follows_r_ets() {
         let sigma2 = entry["sigma2"].as_f64().unwrap();
         let z = 1.959_963_984_540_054_3;
         for (bound, sign) in [("lower95", -1.0), ("upper95", 1.0)] {
-            let ends = points.iter().zip(variance_factors(&p, m));
+            let ends = points.iter().zip(variance_factors(&p, m, 0.0));
             let ends = ends.map(|(mean, v)| mean + sign * z * (sigma2 * v).sqrt());
             assert_close(&name, &some(ends), &list(&entry[bound])[..24], tolerance);
         }

@@ -285,7 +285,7 @@ fn a_constant_series_is_forecast_as_it_is() {
 
 #[test]
 fn overflow_starts_afresh_and_says_so() {
-    for initial in [None, Some(ForecastInitial { level: 1e308, trend: 1e308, season: vec![] })] {
+    for initial in [None, Some(ForecastInitial { level: 1e300, trend: 1e300, season: vec![] })] {
         let plan = plan(|s| {
             s.season.clear();
             s.initial = initial;

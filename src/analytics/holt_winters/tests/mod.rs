@@ -1,2 +1,3 @@
 mod golden;
 mod ladder;
+mod real;
