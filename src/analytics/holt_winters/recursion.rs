@@ -49,7 +49,7 @@ impl Season {
         }
     }
 
-    /// The level at which [`combine`](Self::combine) gives `value` for `slot`.
+    /// The level with which the forecast of `slot` is `value`.
     pub fn level_of(&self, value: f64, slot: i64) -> f64 {
         match self {
             Season::None => value,
