@@ -170,6 +170,14 @@ fn ask(command: &mut Command, limit: Duration) -> Result<String, String> {
     }
 }
 
+/// A number in [0, 1) for spreading retries out: different in every process and call, of no
+/// cryptographic worth.
+pub fn jitter() -> f64 {
+    use std::hash::{BuildHasher, Hasher, RandomState};
+    let bits = RandomState::new().build_hasher().finish();
+    (bits >> 11) as f64 / (1u64 << 53) as f64
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

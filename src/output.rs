@@ -1,1 +1,186 @@
-//! To come.
+//! What leaves the core: records, and how they look in JSON and CBOR.
+//!
+//! Pure. Field names are the contract (other programs read them). Times are RFC 3339 in UTC.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize, Serializer};
+
+use crate::reading::{EventTime, SECOND};
+
+/// Serialises an event time as RFC 3339 text where people read, as nanoseconds where we do.
+fn time<S: Serializer>(time: &EventTime, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(time)
+}
+
+/// The final record of one part of one pane. Its identity upstream is (gateway, instance, device,
+/// metric, start, end, part).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Aggregate {
+    /// Device name.
+    pub device: String,
+    /// Metric name.
+    pub metric: String,
+    /// Start of the pane, inclusive.
+    #[serde(serialize_with = "time", deserialize_with = "untime")]
+    pub start: EventTime,
+    /// End of the pane, exclusive.
+    #[serde(serialize_with = "time", deserialize_with = "untime")]
+    pub end: EventTime,
+    /// The batch that opened this part.
+    pub part: u64,
+    /// Readings.
+    pub count: u64,
+    /// Sum of the readings.
+    pub sum: f64,
+    /// Mean of the readings.
+    pub mean: f64,
+    /// Least reading.
+    pub min: f64,
+    /// Greatest reading.
+    pub max: f64,
+    /// Sum of squared deviations from the mean.
+    pub m2: f64,
+    /// Sample standard deviation; null for a single reading.
+    pub stddev: Option<f64>,
+    /// Earliest reading by event time.
+    pub first: f64,
+    /// Its time.
+    #[serde(serialize_with = "time", deserialize_with = "untime")]
+    pub first_time: EventTime,
+    /// Latest reading by event time.
+    pub last: f64,
+    /// Its time.
+    #[serde(serialize_with = "time", deserialize_with = "untime")]
+    pub last_time: EventTime,
+    /// Seconds of the pane that lie between readings no further apart than is usual for the series.
+    pub covered_s: f64,
+    /// Readings that the filter's gate rejected; they are in all the numbers above.
+    pub outliers: u64,
+    /// Quantiles, as (probability, value).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub quantiles: Vec<(f64, f64)>,
+    /// The mergeable sketch behind the quantiles, hexadecimal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sketch: Option<String>,
+    /// Set when a reading came while the gateway's clock was not trusted.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub clock_untrusted: bool,
+}
+
+/// Reads an event time back from RFC 3339 text.
+fn untime<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<EventTime, D::Error> {
+    let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
+    text.parse::<jiff::Timestamp>()
+        .ok()
+        .and_then(|t| i64::try_from(t.as_nanosecond()).ok())
+        .and_then(EventTime::from_nanos)
+        .ok_or_else(|| serde::de::Error::custom("not an RFC 3339 time"))
+}
+
+/// The Kalman posterior after one reading.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Estimate {
+    /// Device name.
+    pub device: Arc<str>,
+    /// Metric name.
+    pub metric: Arc<str>,
+    /// Event time of the reading.
+    #[serde(serialize_with = "time")]
+    pub time: EventTime,
+    /// The reading.
+    pub reading: f64,
+    /// Estimated level.
+    pub level: f64,
+    /// Variance of the level; absent until two readings were seen.
+    pub variance: Option<f64>,
+    /// Reading minus prediction; absent while the start is diffuse.
+    pub innovation: Option<f64>,
+    /// Normalised innovation squared.
+    pub nis: Option<f64>,
+    /// Unit of the series.
+    pub unit: Option<String>,
+    /// Trend in unit per hour, for models that have one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trend: Option<f64>,
+    /// Variance of the trend, (unit per hour) squared.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trend_variance: Option<f64>,
+    /// Set when the gate rejected this reading.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub gated: bool,
+    /// Set while the gateway's clock is not trusted.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub clock_untrusted: bool,
+}
+
+/// A forecast of slot means. Element h − 1 is the mean of the slot that starts at
+/// `origin + (h − 1)·step`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Forecast {
+    /// Device name.
+    pub device: Arc<str>,
+    /// Metric name.
+    pub metric: Arc<str>,
+    /// End of the last slot seen.
+    #[serde(serialize_with = "time")]
+    pub origin: EventTime,
+    /// Length of a slot in seconds.
+    pub step_s: f64,
+    /// Probability that the interval is to cover.
+    pub nominal: f64,
+    /// Expected slot means.
+    pub mean: Vec<f64>,
+    /// Lower ends of the intervals.
+    pub lower: Vec<f64>,
+    /// Upper ends of the intervals.
+    pub upper: Vec<f64>,
+    /// What was used: `level`, `seasonal-naive`, `holt-winters`, ….
+    pub model: &'static str,
+    /// Share of past one-step intervals that held the slot mean.
+    pub coverage: Option<f64>,
+    /// 1 − MAE / MAE of the seasonal naive forecast.
+    pub skill: Option<f64>,
+}
+
+/// A record that leaves with its batch, in canonical order.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Record {
+    /// A pane closed.
+    Aggregate(Box<Aggregate>),
+    /// A slot closed, so the forecast moved on.
+    Forecast(Box<Forecast>),
+}
+
+impl Record {
+    /// The `kind` of the contract.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Record::Aggregate(_) => "aggregate",
+            Record::Forecast(_) => "forecast",
+        }
+    }
+
+    /// (device, metric).
+    pub fn series(&self) -> (&str, &str) {
+        match self {
+            Record::Aggregate(a) => (&a.device, &a.metric),
+            Record::Forecast(f) => (&f.device, &f.metric),
+        }
+    }
+}
+
+/// A record with its `kind` first, as replay prints it and upstream gets it.
+#[derive(Serialize)]
+pub struct Kinded<'a, T> {
+    /// `estimate`, `aggregate`, `forecast`.
+    pub kind: &'a str,
+    /// The record's own fields.
+    #[serde(flatten)]
+    pub record: &'a T,
+}
+
+/// A step in seconds.
+pub fn step_seconds(step: i64) -> f64 {
+    step as f64 / SECOND as f64
+}

@@ -3,3 +3,4 @@ pub mod holt_winters;
 pub mod kalman;
 pub mod quantile;
 pub mod settings;
+pub mod step;

@@ -15,6 +15,9 @@ use crate::reading::{AttendedTime, EventTime, Finite};
 pub struct Watermark(i64);
 
 impl Watermark {
+    /// Before all times.
+    pub const START: Watermark = Watermark(i64::MIN);
+
     /// True when the whole of a window that ends (exclusively) at `end` lies behind.
     pub fn has_passed(self, end: EventTime) -> bool {
         end.nanos() <= self.0

@@ -1,1 +1,649 @@
-//! To come.
+//! The core: all units, stepped by frames. `step(state, frame) -> (state, records)`.
+//!
+//! Pure: no clock, no I/O, no randomness, no hash order. Everything that a step depends on is in
+//! the frame or in the state, so replaying the frames gives the same bits.
+//!
+//! Invariants:
+//! - a unit's chunk says through which batch it includes the frames ([`Unit::included`]); older
+//!   frames are not applied to it again. Units do not see each other, so chunks may be of different
+//!   batches;
+//! - what concerns no single unit (configuration, clock, counts) is in [`Meta`], which is of one batch;
+//! - units are visited in slot order, so records leave in canonical order;
+//! - a unit that a step changed is dirty until its chunk is written.
+
+pub mod admission;
+pub mod registry;
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::analytics::settings::{Layer, Settings};
+use crate::analytics::step::{
+    Effects, Plan, StepContext, UnitCounts, UnitState, aggregate, forecast,
+};
+use crate::batch::pane::PaneContext;
+use crate::batch::window::Zone;
+use crate::journal::frame::Frame;
+use crate::output::Record;
+use crate::reading::{
+    AttendedTime, DropCounts, DropReason, EventTime, ProcessingTime, SECOND, SeriesId,
+};
+use registry::{Name, Registry};
+
+/// The part of the configuration that the core depends on. Travels in frames.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CoreConfig {
+    /// Profiles and devices.
+    pub layers: Vec<Layer>,
+    /// IANA name of the site's zone.
+    pub time_zone: String,
+    /// Most series.
+    pub max_series: usize,
+    /// Most open panes for each series and window.
+    pub max_panes: usize,
+    /// Most readings remembered (and held) for each series.
+    pub max_recent: usize,
+    /// How far ahead of the clock a reading may be, nanoseconds.
+    pub max_ahead: i64,
+    /// Attended time without readings after which a series that was never established may go.
+    pub evict_idle: i64,
+    /// Attended time without readings after which any series may go.
+    pub retire_idle: i64,
+}
+
+impl Default for CoreConfig {
+    fn default() -> Self {
+        CoreConfig {
+            layers: Vec::new(),
+            time_zone: "UTC".to_owned(),
+            max_series: 10_000,
+            max_panes: 16,
+            max_recent: 512,
+            max_ahead: 300 * SECOND,
+            evict_idle: 3600 * SECOND,
+            retire_idle: 30 * 86_400 * SECOND,
+        }
+    }
+}
+
+/// What concerns no single unit, as of one batch.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Meta {
+    /// The newest batch included.
+    pub batch: u64,
+    /// Its processing time.
+    pub processing_time: ProcessingTime,
+    /// Its attended time.
+    pub attended: AttendedTime,
+    /// Whether its clock was trusted.
+    pub clock_trusted: bool,
+    /// Configuration in force.
+    pub config: CoreConfig,
+    /// Drops counted by frames.
+    pub drops: DropCounts,
+    /// Messages counted by frames.
+    pub messages: u64,
+    /// Counts of series that left.
+    pub retired: UnitCounts,
+}
+
+impl Meta {
+    /// Before the first frame.
+    pub fn new(config: CoreConfig) -> Meta {
+        Meta {
+            batch: 0,
+            processing_time: ProcessingTime(i64::MIN),
+            attended: AttendedTime(0),
+            clock_trusted: false,
+            config,
+            drops: DropCounts::default(),
+            messages: 0,
+            retired: UnitCounts::default(),
+        }
+    }
+}
+
+/// One unit with what is not part of its state.
+#[derive(Debug)]
+pub struct Unit {
+    state: UnitState,
+    plan: Arc<Plan>,
+    /// Frames up to this batch are in the state.
+    included: u64,
+    /// The batch that defined the series.
+    defined: u64,
+    dirty: bool,
+    /// The entry in the timer heap; never later than the true deadline.
+    timer: AttendedTime,
+}
+
+impl Unit {
+    /// The state.
+    pub fn state(&self) -> &UnitState {
+        &self.state
+    }
+
+    /// The settings and constants in force.
+    pub fn plan(&self) -> &Arc<Plan> {
+        &self.plan
+    }
+}
+
+/// A unit as it is stored.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct UnitChunk {
+    /// Device name.
+    #[serde(rename = "n")]
+    pub device: String,
+    /// Metric name.
+    #[serde(rename = "m")]
+    pub metric: String,
+    /// The batch that defined the series.
+    #[serde(rename = "b")]
+    pub defined: u64,
+    /// The state.
+    #[serde(rename = "s")]
+    pub state: UnitState,
+}
+
+/// What a step leaves behind.
+#[derive(Clone, Debug, Default)]
+pub struct StepOutput {
+    /// Records in canonical order.
+    pub records: Vec<Record>,
+    /// Series with a new estimate, in slot order.
+    pub touched: Vec<SeriesId>,
+}
+
+/// All units.
+#[derive(Debug)]
+pub struct Engine {
+    meta: Meta,
+    zone: Zone,
+    registry: Registry,
+    units: Vec<Option<Unit>>,
+    plans: Vec<Arc<Plan>>,
+    timers: BinaryHeap<Reverse<(AttendedTime, u32)>>,
+    /// Slots in the order in which they became dirty, with the batch that made them so.
+    dirty: VecDeque<(u64, u32)>,
+    /// Slots whose stored chunk must go, with the batch at which the series left.
+    deleted: BTreeMap<u32, u64>,
+    /// Totals over the living units.
+    totals: UnitCounts,
+    /// Replay met readings of series that it does not know (their chunk was lost).
+    orphans: u64,
+    effects: Effects,
+}
+
+/// The configuration carried by a frame cannot be used.
+#[derive(Debug)]
+pub struct ConfigError(pub String);
+
+impl std::fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "configuration in the journal cannot be used: {}", self.0)
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+impl Engine {
+    /// From what was stored: meta and chunks, each with the batch that it includes.
+    ///
+    /// # Errors
+    /// When the time zone is not known.
+    pub fn restore(
+        meta: Meta,
+        chunks: impl IntoIterator<Item = (SeriesId, u64, UnitChunk)>,
+    ) -> Result<Engine, ConfigError> {
+        let zone = Zone::get(&meta.config.time_zone).map_err(ConfigError)?;
+        let mut engine = Engine {
+            meta,
+            zone,
+            registry: Registry::default(),
+            units: Vec::new(),
+            plans: Vec::new(),
+            timers: BinaryHeap::new(),
+            dirty: VecDeque::new(),
+            deleted: BTreeMap::new(),
+            totals: UnitCounts::default(),
+            orphans: 0,
+            effects: Effects::default(),
+        };
+        for (series, included, chunk) in chunks {
+            let plan = engine.plan_for(&chunk.device, &chunk.metric);
+            engine.totals.merge(chunk.state.counts());
+            engine.registry.insert(series, &chunk.device, &chunk.metric);
+            engine.put(
+                series,
+                Unit {
+                    state: chunk.state,
+                    plan,
+                    included,
+                    defined: chunk.defined,
+                    dirty: false,
+                    timer: AttendedTime(i64::MAX),
+                },
+            );
+            engine.schedule(series.0);
+        }
+        Ok(engine)
+    }
+
+    /// With nothing stored.
+    ///
+    /// # Errors
+    /// When the time zone is not known.
+    pub fn new(config: CoreConfig) -> Result<Engine, ConfigError> {
+        Engine::restore(Meta::new(config), [])
+    }
+
+    /// What concerns no single unit.
+    pub fn meta(&self) -> &Meta {
+        &self.meta
+    }
+
+    /// The names in force.
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// A unit.
+    pub fn unit(&self, series: SeriesId) -> Option<(&Name, &Unit)> {
+        let unit = self.units.get(series.0 as usize)?.as_ref()?;
+        Some((self.registry.name(series)?, unit))
+    }
+
+    /// All units in slot order.
+    pub fn units(&self) -> impl Iterator<Item = (SeriesId, &Name, &Unit)> {
+        (0..self.units.len() as u32).map(SeriesId).filter_map(|series| {
+            let (name, unit) = self.unit(series)?;
+            Some((series, name, unit))
+        })
+    }
+
+    /// Counts of all readings, of series that left too.
+    pub fn totals(&self) -> UnitCounts {
+        let mut totals = self.meta.retired;
+        totals.merge(&self.totals);
+        totals
+    }
+
+    /// All drops by reason: of frames and of units.
+    pub fn drops(&self) -> DropCounts {
+        let mut drops = self.meta.drops;
+        let totals = self.totals();
+        drops.add(DropReason::Invalid, totals.invalid);
+        drops.add(DropReason::Future, totals.future);
+        drops.add(DropReason::Duplicate, totals.duplicate);
+        drops
+    }
+
+    /// Readings of unknown series met in replay.
+    pub fn orphans(&self) -> u64 {
+        self.orphans
+    }
+
+    /// After loss of state: batch numbers up to `batch` were used and must not come again.
+    pub fn continue_after(&mut self, batch: u64) {
+        self.meta.batch = self.meta.batch.max(batch);
+    }
+
+    /// When something is due without further input.
+    pub fn next_deadline(&self) -> Option<AttendedTime> {
+        self.timers.peek().map(|Reverse((deadline, _))| *deadline)
+    }
+
+    /// Applies one frame. Frames come in batch order; in replay they may begin before
+    /// [`Meta::batch`], and are then applied to the units whose chunk is older.
+    ///
+    /// # Errors
+    /// When the frame carries a configuration that cannot be used; the state is as before.
+    pub fn step(&mut self, frame: &Frame) -> Result<StepOutput, ConfigError> {
+        let mut output = StepOutput::default();
+        let fresh = frame.batch > self.meta.batch;
+        let configuration = match &frame.configuration {
+            Some(bytes) if fresh => Some(
+                serde_cbor::from_slice::<CoreConfig>(bytes)
+                    .map_err(|error| ConfigError(error.to_string()))?,
+            ),
+            _ => None,
+        };
+        if let Some(config) = &configuration {
+            self.zone = Zone::get(&config.time_zone).map_err(ConfigError)?;
+        }
+        if fresh {
+            self.meta.batch = frame.batch;
+            self.meta.processing_time = frame.processing_time;
+            self.meta.attended = frame.attended;
+            self.meta.clock_trusted = frame.clock_trusted;
+            self.meta.drops.merge(&frame.drops);
+            self.meta.messages += frame.messages;
+        }
+        if let Some(config) = configuration {
+            self.reconfigure(config, frame, &mut output);
+        }
+        if frame.clock_stepped_back {
+            self.rewind(frame);
+        }
+        for &series in &frame.evict {
+            self.evict(series, frame, fresh, &mut output);
+        }
+        for define in &frame.define {
+            self.define(define.series, &define.device, &define.metric, frame);
+        }
+        self.visit(frame, &mut output);
+        Ok(output)
+    }
+
+    /// Where wanted (`replay --every-reading`): each reading that reached a filter since the last
+    /// call, by series, is kept; see [`Effects::every_reading`].
+    pub fn keep_every_reading(&mut self) {
+        self.effects.every_reading = Some(Vec::new());
+    }
+
+    /// Applies readings and due timers, in slot order.
+    fn visit(&mut self, frame: &Frame, output: &mut StepOutput) {
+        let mut due = Vec::new();
+        while let Some(&Reverse((deadline, slot))) = self.timers.peek()
+            && deadline <= frame.attended
+        {
+            self.timers.pop();
+            due.push(slot);
+        }
+        due.sort_unstable();
+        due.dedup();
+        let mut due = due.into_iter().peekable();
+        for run in frame.readings.chunk_by(|a, b| a.series == b.series) {
+            let slot = run[0].series.0;
+            while let Some(earlier) = due.next_if(|&d| d < slot) {
+                self.visit_unit(earlier, &[], true, frame, output);
+            }
+            let timer = due.next_if_eq(&slot).is_some();
+            self.visit_unit(slot, run, timer, frame, output);
+        }
+        for slot in due {
+            self.visit_unit(slot, &[], true, frame, output);
+        }
+    }
+
+    fn visit_unit(
+        &mut self,
+        slot: u32,
+        readings: &[crate::journal::frame::FrameReading],
+        timer: bool,
+        frame: &Frame,
+        output: &mut StepOutput,
+    ) {
+        let Some(Some(unit)) = self.units.get_mut(slot as usize) else {
+            self.orphans += readings.len() as u64;
+            return;
+        };
+        if timer {
+            unit.timer = AttendedTime(i64::MAX);
+        }
+        if unit.included < frame.batch {
+            let context = context(&self.meta.config, &self.zone, frame);
+            let before = *unit.state.counts();
+            let mut changed = !readings.is_empty();
+            if changed {
+                unit.state.take(&unit.plan, &context, readings, &mut self.effects);
+            }
+            changed |= unit.state.tick(&unit.plan, &context, &mut self.effects);
+            if changed {
+                self.totals.merge(&unit.state.counts().since(&before));
+                self.changed(slot, frame.batch, output);
+            }
+        }
+        self.schedule(slot);
+    }
+
+    /// A unit changed: marks it dirty and turns its effects into records.
+    fn changed(&mut self, slot: u32, batch: u64, output: &mut StepOutput) {
+        let Some(Some(unit)) = self.units.get_mut(slot as usize) else { return };
+        if !unit.dirty {
+            unit.dirty = true;
+            self.dirty.push_back((batch, slot));
+        }
+        let Some(name) = self.registry.name(SeriesId(slot)) else { return };
+        for pane in self.effects.closed.drain(..) {
+            output.records.push(Record::Aggregate(Box::new(aggregate(
+                &name.device,
+                &name.metric,
+                &unit.plan,
+                &pane,
+            ))));
+        }
+        if std::mem::take(&mut self.effects.slot_closed) {
+            output.records.extend(forecast(
+                &name.device,
+                &name.metric,
+                &unit.plan,
+                &unit.state,
+                None,
+            ));
+        }
+        if std::mem::take(&mut self.effects.filtered) {
+            output.touched.push(SeriesId(slot));
+        }
+    }
+
+    fn reconfigure(&mut self, config: CoreConfig, frame: &Frame, output: &mut StepOutput) {
+        self.meta.config = config;
+        self.plans.clear();
+        for slot in 0..self.units.len() as u32 {
+            let Some(name) = self.registry.name(SeriesId(slot)).cloned() else { continue };
+            let plan = self.plan_for(&name.device, &name.metric);
+            let Some(Some(unit)) = self.units.get_mut(slot as usize) else { continue };
+            let old = std::mem::replace(&mut unit.plan, plan);
+            if unit.included < frame.batch && old.settings != unit.plan.settings {
+                unit.state.change_plan(&old, &unit.plan, &mut self.effects);
+                self.changed(slot, frame.batch, output);
+                self.schedule(slot);
+            }
+        }
+    }
+
+    fn rewind(&mut self, frame: &Frame) {
+        let now = EventTime::clamped(frame.processing_time.0);
+        let limit = EventTime::clamped(frame.processing_time.0 + self.meta.config.max_ahead);
+        for slot in 0..self.units.len() as u32 {
+            let Some(Some(unit)) = self.units.get_mut(slot as usize) else { continue };
+            if unit.included < frame.batch
+                && unit.state.is_beyond(limit)
+                && unit.state.rewind(&unit.plan, now)
+                && !unit.dirty
+            {
+                unit.dirty = true;
+                self.dirty.push_back((frame.batch, slot));
+            }
+        }
+    }
+
+    fn evict(&mut self, series: SeriesId, frame: &Frame, fresh: bool, output: &mut StepOutput) {
+        let slot = series.0;
+        let Some(Some(unit)) = self.units.get_mut(slot as usize) else { return };
+        if unit.included >= frame.batch {
+            return;
+        }
+        let context = context(&self.meta.config, &self.zone, frame);
+        unit.state.leave(&unit.plan, &context, &mut self.effects);
+        let counts = *unit.state.counts();
+        self.changed(slot, frame.batch, output);
+        output.touched.retain(|&touched| touched != series);
+        if fresh {
+            self.meta.retired.merge(&counts);
+        }
+        self.units[slot as usize] = None;
+        self.registry.remove(series);
+        self.dirty.retain(|&(_, dirty)| dirty != slot);
+        self.deleted.insert(slot, frame.batch);
+        self.recount();
+    }
+
+    fn define(&mut self, series: SeriesId, device: &str, metric: &str, frame: &Frame) {
+        if let Some(Some(unit)) = self.units.get(series.0 as usize)
+            && (unit.included >= frame.batch || unit.defined == frame.batch)
+        {
+            return;
+        }
+        let plan = self.plan_for(device, metric);
+        let state = UnitState::new(&plan, frame.attended);
+        self.registry.insert(series, device, metric);
+        self.put(
+            series,
+            Unit {
+                state,
+                plan,
+                included: frame.batch - 1,
+                defined: frame.batch,
+                dirty: true,
+                timer: AttendedTime(i64::MAX),
+            },
+        );
+        self.dirty.push_back((frame.batch, series.0));
+    }
+
+    fn put(&mut self, series: SeriesId, unit: Unit) {
+        let slot = series.0 as usize;
+        if self.units.len() <= slot {
+            self.units.resize_with(slot + 1, || None);
+        }
+        self.units[slot] = Some(unit);
+    }
+
+    /// Totals are sums over the living units; rare events just sum again.
+    fn recount(&mut self) {
+        let mut totals = UnitCounts::default();
+        for unit in self.units.iter().flatten() {
+            totals.merge(unit.state.counts());
+        }
+        self.totals = totals;
+    }
+
+    /// Series with equal settings share one plan.
+    fn plan_for(&mut self, device: &str, metric: &str) -> Arc<Plan> {
+        let settings = Settings::resolve(&self.meta.config.layers, device, metric);
+        if let Some(plan) = self.plans.iter().find(|plan| plan.settings == settings) {
+            return plan.clone();
+        }
+        let plan = Arc::new(Plan::new(settings));
+        self.plans.push(plan.clone());
+        plan
+    }
+
+    /// Keeps an entry in the timer heap that is not later than the unit's deadline. Deadlines
+    /// mostly move a little later; a stale entry then costs one look, not one update a batch.
+    fn schedule(&mut self, slot: u32) {
+        let Some(Some(unit)) = self.units.get_mut(slot as usize) else { return };
+        if let Some(deadline) = unit.state.next_deadline()
+            && deadline < unit.timer
+        {
+            unit.timer = deadline;
+            self.timers.push(Reverse((deadline, slot)));
+        }
+    }
+
+    /// How many units are dirty.
+    pub fn dirty_units(&self) -> usize {
+        self.dirty.len() + self.deleted.len()
+    }
+
+    /// The oldest batch whose frame is still needed to rebuild a unit; `None`: none is dirty.
+    pub fn oldest_dirty(&self) -> Option<u64> {
+        let dirty = self.dirty.front().map(|&(batch, _)| batch);
+        let deleted = self.deleted.values().copied().min();
+        match (dirty, deleted) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        }
+    }
+
+    /// Takes up to `limit` of the units that have been dirty longest, as chunks of the present
+    /// batch, and all slots whose chunk must go. The units count as clean from here on: if the
+    /// chunks cannot be written, the process must end and recover.
+    pub fn take_dirty(&mut self, limit: usize) -> Dirty {
+        let count = limit.min(self.dirty.len());
+        let slots: Vec<u32> = self.dirty.drain(..count).map(|(_, slot)| slot).collect();
+        let mut chunks = Vec::with_capacity(slots.len());
+        for slot in slots {
+            let series = SeriesId(slot);
+            let Some(name) = self.registry.name(series).cloned() else { continue };
+            let Some(Some(unit)) = self.units.get_mut(slot as usize) else { continue };
+            unit.dirty = false;
+            let chunk = UnitChunkRef {
+                device: &name.device,
+                metric: &name.metric,
+                defined: unit.defined,
+                state: &unit.state,
+            };
+            // A plain tree of numbers and texts: encoding cannot fail.
+            chunks.push((series, serde_cbor::to_vec(&chunk).unwrap_or_default()));
+        }
+        let deleted = std::mem::take(&mut self.deleted);
+        let written: Vec<u32> = chunks.iter().map(|(series, _)| series.0).collect();
+        let deleted = deleted
+            .into_keys()
+            .filter(|slot| !written.contains(slot))
+            .map(SeriesId)
+            .collect();
+        Dirty { batch: self.meta.batch, chunks, deleted }
+    }
+
+    /// Every unit's stored form, in slot order: what bit-equality is judged by.
+    pub fn image(&self) -> Vec<(SeriesId, Vec<u8>)> {
+        self.units()
+            .map(|(series, name, unit)| {
+                let chunk = UnitChunkRef {
+                    device: &name.device,
+                    metric: &name.metric,
+                    defined: unit.defined,
+                    state: &unit.state,
+                };
+                (series, serde_cbor::to_vec(&chunk).unwrap_or_default())
+            })
+            .collect()
+    }
+}
+
+/// [`UnitChunk`] without copying.
+#[derive(Serialize)]
+struct UnitChunkRef<'a> {
+    #[serde(rename = "n")]
+    device: &'a str,
+    #[serde(rename = "m")]
+    metric: &'a str,
+    #[serde(rename = "b")]
+    defined: u64,
+    #[serde(rename = "s")]
+    state: &'a UnitState,
+}
+
+/// What a checkpoint writes.
+#[derive(Clone, Debug)]
+pub struct Dirty {
+    /// The batch that the chunks include.
+    pub batch: u64,
+    /// [`UnitChunk`]s as CBOR.
+    pub chunks: Vec<(SeriesId, Vec<u8>)>,
+    /// Slots whose chunk goes.
+    pub deleted: Vec<SeriesId>,
+}
+
+fn context<'a>(config: &CoreConfig, zone: &'a Zone, frame: &Frame) -> StepContext<'a> {
+    StepContext {
+        pane: PaneContext {
+            batch: frame.batch,
+            now: frame.processing_time,
+            attended: frame.attended,
+            clock_trusted: frame.clock_trusted,
+            max_ahead: config.max_ahead,
+            zone,
+            max_panes: config.max_panes,
+        },
+        max_recent: config.max_recent,
+    }
+}

@@ -29,6 +29,7 @@ pub const ENGINE_VERSION: u32 = 1;
 const FORMAT: u8 = 1;
 const FLAG_CLOCK_TRUSTED: u8 = 1;
 const FLAG_CONFIGURATION: u8 = 2;
+const FLAG_CLOCK_BACK: u8 = 4;
 const RAW: u8 = 15;
 const MAX_EXPONENT: u8 = 9;
 const POWERS: [f64; 10] = [1.0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9];
@@ -85,6 +86,8 @@ pub struct Frame {
     pub attended: AttendedTime,
     /// Whether the clock was trusted.
     pub clock_trusted: bool,
+    /// Whether the clock stepped back since the batch before.
+    pub clock_stepped_back: bool,
     /// [`ENGINE_VERSION`] of the writer.
     pub engine_version: u32,
     /// Messages gathered (for counting only).
@@ -111,6 +114,7 @@ impl Frame {
             processing_time,
             attended,
             clock_trusted: true,
+            clock_stepped_back: false,
             engine_version: ENGINE_VERSION,
             messages: 0,
             drops: DropCounts::default(),
@@ -128,6 +132,9 @@ impl Frame {
         let mut flags = 0;
         if self.clock_trusted {
             flags |= FLAG_CLOCK_TRUSTED;
+        }
+        if self.clock_stepped_back {
+            flags |= FLAG_CLOCK_BACK;
         }
         if self.configuration.is_some() {
             flags |= FLAG_CONFIGURATION;
@@ -184,6 +191,7 @@ impl Frame {
             AttendedTime(input.varint()? as i64),
         );
         frame.clock_trusted = flags & FLAG_CLOCK_TRUSTED != 0;
+        frame.clock_stepped_back = flags & FLAG_CLOCK_BACK != 0;
         frame.engine_version = input.varint()? as u32;
         frame.messages = input.varint()?;
         for _ in 0..input.count(2)? {
@@ -489,6 +497,7 @@ mod tests {
         ) -> Frame {
             let mut frame = Frame::empty(batch, ProcessingTime(processing), AttendedTime(attended));
             frame.clock_trusted = trusted;
+            frame.clock_stepped_back = !trusted;
             frame.configuration = configuration;
             frame.evict = evict.into_iter().map(SeriesId).collect();
             frame.define = define.into_iter().map(|(s, device, metric)| Define { series: SeriesId(s), device, metric }).collect();

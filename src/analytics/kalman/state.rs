@@ -127,6 +127,18 @@ impl Kalman {
         self.step(plan, &noise, plan.gate, time, value)
     }
 
+    /// The clock that stamped the readings was ahead and stepped back: what is known is as of
+    /// `to`, so that readings from then on are in order. Noise still being learned from such
+    /// readings is learned anew.
+    pub fn rewind(&mut self, plan: &KalmanPlan, to: EventTime) {
+        if matches!(self.source, Source::Learning(_)) {
+            *self = Kalman::new(plan);
+        }
+        self.at = self.at.map(|at| at.min(to));
+        self.frontier = self.frontier.map(|frontier| frontier.min(to));
+        self.run.clear();
+    }
+
     /// Time of the last reading that was accepted or judged.
     pub fn frontier(&self) -> Option<EventTime> {
         self.frontier

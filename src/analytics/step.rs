@@ -1,0 +1,507 @@
+//! One unit's step: the readings of one series in one batch, through order, gate and filter, panes
+//! and forecaster.
+//!
+//! Pure: state and batch in, state and records out. A unit looks at nothing but its own state and
+//! the batch, so units can be checkpointed and replayed each on its own, and no device can change
+//! another one's results.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::analytics::holt_winters::{ForecastPlan, Forecaster};
+use crate::analytics::kalman::{Kalman, KalmanPlan, Update, Verdict};
+use crate::analytics::settings::{KalmanModel, Settings};
+use crate::batch::order::{Held, Order, Watermark};
+use crate::batch::pane::{Pane, PaneContext, Panes};
+use crate::journal::frame::FrameReading;
+use crate::output::{Aggregate, Estimate, Forecast, Record, step_seconds};
+use crate::reading::{AttendedTime, EventTime, Finite};
+
+/// Gaps beyond this many usual intervals do not count as covered.
+const SECONDS_PER_HOUR: f64 = 3600.0;
+const COVERED_INTERVALS: f64 = 3.0;
+
+/// Settings of a series with all that can be computed from them once; shared by equal series.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The settings.
+    pub settings: Settings,
+    /// The filter's constants.
+    pub kalman: KalmanPlan,
+    /// The forecaster's constants.
+    pub forecast: Option<ForecastPlan>,
+}
+
+impl Plan {
+    /// Computes the constants.
+    pub fn new(settings: Settings) -> Plan {
+        let kalman = KalmanPlan::new(&settings.kalman);
+        let forecast = settings.forecast.as_ref().map(ForecastPlan::new);
+        Plan { settings, kalman, forecast }
+    }
+}
+
+/// What one step needs beside the unit: of the batch and of the core's limits.
+#[derive(Clone, Copy, Debug)]
+pub struct StepContext<'a> {
+    /// For the panes.
+    pub pane: PaneContext<'a>,
+    /// Most readings remembered or held for each series.
+    pub max_recent: usize,
+}
+
+/// Counts of one series since it came; the totals are their sums.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnitCounts {
+    /// Readings, whatever became of them.
+    #[serde(rename = "r")]
+    pub readings: u64,
+    /// Dropped: outside `valid`.
+    #[serde(rename = "i")]
+    pub invalid: u64,
+    /// Dropped: too far ahead of the clock.
+    #[serde(rename = "f")]
+    pub future: u64,
+    /// Dropped: repeated by the device.
+    #[serde(rename = "d")]
+    pub duplicate: u64,
+    /// Counted in panes but skipped by the filter, being behind it.
+    #[serde(rename = "u")]
+    pub unordered: u64,
+    /// Rejected by the gate.
+    #[serde(rename = "o")]
+    pub outliers: u64,
+    /// Level shifts.
+    #[serde(rename = "s")]
+    pub shifts: u64,
+    /// Readings forgotten by duplicate recognition because the series is too fast for its bound.
+    #[serde(rename = "g")]
+    pub forgotten: u64,
+}
+
+impl UnitCounts {
+    /// Adds all of `other`.
+    pub fn merge(&mut self, other: &UnitCounts) {
+        self.readings += other.readings;
+        self.invalid += other.invalid;
+        self.future += other.future;
+        self.duplicate += other.duplicate;
+        self.unordered += other.unordered;
+        self.outliers += other.outliers;
+        self.shifts += other.shifts;
+        self.forgotten += other.forgotten;
+    }
+
+    /// What was counted after `before`.
+    pub fn since(&self, before: &UnitCounts) -> UnitCounts {
+        UnitCounts {
+            readings: self.readings - before.readings,
+            invalid: self.invalid - before.invalid,
+            future: self.future - before.future,
+            duplicate: self.duplicate - before.duplicate,
+            unordered: self.unordered - before.unordered,
+            outliers: self.outliers - before.outliers,
+            shifts: self.shifts - before.shifts,
+            forgotten: self.forgotten - before.forgotten,
+        }
+    }
+}
+
+/// The latest reading that reached the filter, for estimates and the page.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Last {
+    /// Event time.
+    #[serde(rename = "t")]
+    pub time: EventTime,
+    /// Value.
+    #[serde(rename = "v")]
+    pub value: Finite,
+    /// What the filter made of it.
+    #[serde(skip)]
+    pub update: Option<Update>,
+}
+
+/// The state of one unit. What is not serialised is derived or cosmetic.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct UnitState {
+    #[serde(rename = "o")]
+    order: Order,
+    #[serde(rename = "k")]
+    kalman: Kalman,
+    #[serde(rename = "p")]
+    panes: Panes,
+    #[serde(rename = "f", default, skip_serializing_if = "Option::is_none")]
+    forecaster: Option<Box<Forecaster>>,
+    #[serde(rename = "c")]
+    counts: UnitCounts,
+    #[serde(rename = "l")]
+    last: Option<Last>,
+    /// Usual seconds between readings in order (exponentially weighted mean), 0: not known yet.
+    #[serde(rename = "i")]
+    interval: f64,
+    /// Attended time of the last reading.
+    #[serde(rename = "a")]
+    seen: AttendedTime,
+}
+
+impl UnitState {
+    /// The state of a series that has just come.
+    pub fn new(plan: &Plan, attended: AttendedTime) -> UnitState {
+        UnitState {
+            order: Order::default(),
+            kalman: Kalman::new(&plan.kalman),
+            panes: Panes::default(),
+            forecaster: plan.forecast.as_ref().map(|_| Box::new(Forecaster::new())),
+            counts: UnitCounts::default(),
+            last: None,
+            interval: 0.0,
+            seen: attended,
+        }
+    }
+
+    /// Counts since the series came.
+    pub fn counts(&self) -> &UnitCounts {
+        &self.counts
+    }
+
+    /// Attended time of the last reading.
+    pub fn seen(&self) -> AttendedTime {
+        self.seen
+    }
+
+    /// The open panes.
+    pub fn panes(&self) -> &Panes {
+        &self.panes
+    }
+
+    /// How many readings wait for their turn.
+    pub fn held(&self) -> usize {
+        self.order.held()
+    }
+
+    /// The filter.
+    pub fn kalman(&self) -> &Kalman {
+        &self.kalman
+    }
+
+    /// The latest reading that reached the filter.
+    pub fn last(&self) -> Option<&Last> {
+        self.last.as_ref()
+    }
+
+    /// The forecaster's present forecast of `steps` slots, or as many as the settings say.
+    pub fn forecast(&self, plan: &Plan, steps: Option<usize>) -> Option<crate::analytics::holt_winters::Forecast> {
+        let (forecaster, plan) = (self.forecaster.as_ref()?, plan.forecast.as_ref()?);
+        match steps {
+            Some(steps) => forecaster.forecast_steps(plan, steps),
+            None => forecaster.forecast(plan),
+        }
+    }
+
+    /// When something must happen without further readings.
+    pub fn next_deadline(&self) -> Option<AttendedTime> {
+        match (self.panes.next_deadline(), self.order.next_deadline()) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        }
+    }
+
+    /// Bytes on the heap, roughly.
+    pub fn heap_bytes(&self) -> usize {
+        self.order.heap_bytes()
+            + self.panes.heap_bytes()
+            + self.forecaster.as_ref().map_or(0, |_| size_of::<Forecaster>() + 512)
+    }
+
+    /// Takes the batch's readings of this series, in canonical order.
+    pub fn take(
+        &mut self,
+        plan: &Plan,
+        context: &StepContext<'_>,
+        readings: &[FrameReading],
+        effects: &mut Effects,
+    ) {
+        let settings = &plan.settings;
+        self.counts.readings += readings.len() as u64;
+        self.seen = context.pane.attended;
+        for reading in readings {
+            let (time, value) = (reading.time, reading.value);
+            if let Some((low, high)) = settings.valid
+                && !(low <= value.get() && value.get() <= high)
+            {
+                self.counts.invalid += 1;
+                continue;
+            }
+            let ahead = time.nanos() - context.pane.now.0;
+            if context.pane.clock_trusted && ahead > context.pane.max_ahead {
+                self.counts.future += 1;
+                continue;
+            }
+            if reading.dedup && !self.order.remember(time, value, settings.lateness) {
+                self.counts.duplicate += 1;
+                continue;
+            }
+            self.order.advance(time);
+            if self.kalman.frontier().is_some_and(|frontier| time < frontier) {
+                self.counts.unordered += 1;
+                self.fill(plan, context, time, value, false, effects);
+            } else if settings.hold > 0 {
+                let deadline = AttendedTime(context.pane.attended.0 + settings.hold);
+                self.order.hold(Held { time, value, deadline });
+            } else {
+                self.accept(plan, context, time, value, effects);
+            }
+        }
+        self.counts.forgotten += self.order.prune(settings.lateness, context.max_recent);
+        self.release(plan, context, effects);
+        if let Some(watermark) = self.order.watermark(settings.lateness) {
+            self.panes.close_passed(watermark, &mut effects.closed);
+        }
+    }
+
+    /// Does what is due at the batch's attended time; `true` when anything was.
+    pub fn tick(&mut self, plan: &Plan, context: &StepContext<'_>, effects: &mut Effects) -> bool {
+        if self.next_deadline().is_none_or(|deadline| deadline > context.pane.attended) {
+            return false;
+        }
+        self.release(plan, context, effects);
+        self.panes.close_due(context.pane.attended, &mut effects.closed);
+        true
+    }
+
+    /// Closes everything, since the series leaves.
+    pub fn leave(&mut self, plan: &Plan, context: &StepContext<'_>, effects: &mut Effects) {
+        let context = StepContext { max_recent: 0, ..*context };
+        self.release(plan, &context, effects);
+        self.panes.close_all(&mut effects.closed);
+    }
+
+    /// Follows a change of settings: windows that stay keep their panes, a forecaster whose
+    /// settings changed starts anew. The filter follows by itself: another model starts anew, other
+    /// noise counts from the next reading on.
+    pub fn change_plan(&mut self, old: &Plan, new: &Plan, effects: &mut Effects) {
+        if old.settings.windows != new.settings.windows {
+            self.panes.change_windows(
+                &old.settings.windows,
+                &new.settings.windows,
+                &mut effects.closed,
+            );
+        }
+        if old.settings.forecast != new.settings.forecast {
+            self.forecaster = new.forecast.as_ref().map(|_| Box::new(Forecaster::new()));
+        }
+    }
+
+    /// True when the series has event times beyond `limit`.
+    pub fn is_beyond(&self, limit: EventTime) -> bool {
+        self.order.max_time().is_some_and(|max| max > limit)
+    }
+
+    /// The gateway's clock stepped back: event times beyond `to` were stamped by a wrong clock and
+    /// must not hold up what follows. `true` when the unit had any.
+    pub fn rewind(&mut self, plan: &Plan, to: EventTime) -> bool {
+        if self.order.max_time().is_none_or(|max| max <= to) {
+            return false;
+        }
+        self.order.rewind(to);
+        self.kalman.rewind(&plan.kalman, to);
+        // Its slots lie in the future; the season's phase would be wrong.
+        self.forecaster = plan.forecast.as_ref().map(|_| Box::new(Forecaster::new()));
+        if let Some(last) = &mut self.last {
+            last.time = last.time.min(to);
+        }
+        true
+    }
+
+    fn release(&mut self, plan: &Plan, context: &StepContext<'_>, effects: &mut Effects) {
+        if self.order.held() == 0 {
+            return;
+        }
+        let released =
+            self.order.release(plan.settings.hold, context.pane.attended, context.max_recent);
+        for held in released {
+            self.accept(plan, context, held.time, held.value, effects);
+        }
+    }
+
+    /// A reading in order: filter, pane, forecaster.
+    fn accept(
+        &mut self,
+        plan: &Plan,
+        context: &StepContext<'_>,
+        time: EventTime,
+        value: Finite,
+        effects: &mut Effects,
+    ) {
+        let update = self.kalman.update(&plan.kalman, time, value);
+        let gated = matches!(update.verdict, Verdict::Gated);
+        self.counts.outliers += u64::from(gated);
+        self.fill(plan, context, time, value, gated, effects);
+        self.cover(time);
+        if let Verdict::Shift { .. } = update.verdict {
+            self.counts.shifts += 1;
+        }
+        if let (Some(forecaster), Some(plan)) = (&mut self.forecaster, &plan.forecast)
+            && !gated
+        {
+            if let Verdict::Shift { delta, .. } = update.verdict {
+                forecaster.shift_level(plan, delta);
+            }
+            effects.slot_closed |= forecaster.observe(plan, time, value).is_some();
+        }
+        self.last = Some(Last { time, value, update: Some(update) });
+        if let Some(readings) = &mut effects.every_reading {
+            readings.push((time, value, update, self.kalman.clone()));
+        }
+        effects.filtered = true;
+    }
+
+    /// Puts a reading into its panes.
+    fn fill(
+        &mut self,
+        plan: &Plan,
+        context: &StepContext<'_>,
+        time: EventTime,
+        value: Finite,
+        outlier: bool,
+        effects: &mut Effects,
+    ) {
+        let settings = &plan.settings;
+        let watermark = self.order.watermark(settings.lateness).unwrap_or(Watermark::START);
+        self.panes.add(
+            &settings.windows,
+            settings.lateness,
+            watermark,
+            &context.pane,
+            time,
+            value,
+            outlier,
+            &mut effects.closed,
+        );
+    }
+
+    /// Learns the usual interval and credits covered time.
+    fn cover(&mut self, time: EventTime) {
+        let Some(last) = &self.last else { return };
+        let seconds = time.seconds_since(last.time);
+        if seconds <= 0.0 {
+            return;
+        }
+        if self.interval == 0.0 {
+            self.interval = seconds;
+        }
+        if seconds <= COVERED_INTERVALS * self.interval {
+            self.panes.cover(last.time, time);
+        }
+        self.interval += (seconds.min(10.0 * self.interval) - self.interval) / 8.0;
+    }
+}
+
+/// What a unit's step leaves behind for the engine to turn into records.
+#[derive(Clone, Debug, Default)]
+pub struct Effects {
+    /// Panes that closed, in order.
+    pub closed: Vec<Pane>,
+    /// A slot closed, so there is a new forecast.
+    pub slot_closed: bool,
+    /// A reading reached the filter, so there is a new estimate.
+    pub filtered: bool,
+    /// Where wanted (`replay --every-reading`): each reading with what the filter made of it.
+    pub every_reading: Option<Vec<(EventTime, Finite, Update, Kalman)>>,
+}
+
+/// The record of a closed pane.
+pub fn aggregate(device: &str, metric: &str, plan: &Plan, pane: &Pane) -> Aggregate {
+    let m = &pane.moments;
+    let quantiles = match (&pane.sketch, plan.settings.windows.get(usize::from(pane.window))) {
+        (Some(sketch), Some(window)) => {
+            window.quantiles.iter().filter_map(|&p| Some((p, sketch.quantile(p)?))).collect()
+        }
+        _ => Vec::new(),
+    };
+    Aggregate {
+        device: device.to_owned(),
+        metric: metric.to_owned(),
+        start: pane.start,
+        end: pane.end,
+        part: pane.part,
+        count: m.count(),
+        sum: m.sum(),
+        mean: m.mean(),
+        min: m.min(),
+        max: m.max(),
+        m2: m.m2(),
+        stddev: m.stddev(),
+        first: m.first(),
+        first_time: m.first_time(),
+        last: m.last(),
+        last_time: m.last_time(),
+        covered_s: m.covered_s(),
+        outliers: m.outliers(),
+        quantiles,
+        sketch: pane.sketch.as_ref().map(|sketch| hex(&sketch.to_bytes())),
+        clock_untrusted: pane.clock_untrusted,
+    }
+}
+
+/// The record of the present forecast.
+pub fn forecast(
+    device: &Arc<str>,
+    metric: &Arc<str>,
+    plan: &Plan,
+    unit: &UnitState,
+    steps: Option<usize>,
+) -> Option<Record> {
+    let f = unit.forecast(plan, steps)?;
+    Some(Record::Forecast(Box::new(Forecast {
+        device: device.clone(),
+        metric: metric.clone(),
+        origin: f.origin,
+        step_s: step_seconds(f.step),
+        nominal: f.nominal,
+        mean: f.mean,
+        lower: f.lower,
+        upper: f.upper,
+        model: f.model,
+        coverage: f.coverage,
+        skill: f.skill,
+    })))
+}
+
+/// The estimate after a reading; `None` for a series without a filter or before its first reading.
+pub fn estimate(
+    device: &Arc<str>,
+    metric: &Arc<str>,
+    plan: &Plan,
+    (time, value, update, kalman): (EventTime, Finite, Option<Update>, &Kalman),
+    clock_trusted: bool,
+) -> Option<Estimate> {
+    if plan.settings.kalman.model == KalmanModel::Off {
+        return None;
+    }
+    let e = kalman.estimate()?;
+    Some(Estimate {
+        device: device.clone(),
+        metric: metric.clone(),
+        time,
+        reading: value.get(),
+        level: e.level,
+        variance: e.variance,
+        innovation: update.and_then(|u| u.innovation),
+        nis: update.and_then(|u| u.nis),
+        unit: plan.settings.unit.clone(),
+        trend: e.trend.map(|t| t * SECONDS_PER_HOUR),
+        trend_variance: e.trend_variance.map(|v| v * SECONDS_PER_HOUR * SECONDS_PER_HOUR),
+        gated: update.is_some_and(|u| matches!(u.verdict, Verdict::Gated)),
+        clock_untrusted: !clock_trusted,
+    })
+}
+
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}

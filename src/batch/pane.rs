@@ -1,0 +1,224 @@
+//! The open panes of one series: disjoint windows that fill with readings, close once, and leave
+//! one final, immutable record each.
+//!
+//! Pure. A pane closes when the series' watermark passes its end, or when attended time passes its
+//! deadline. A reading for a pane already closed opens another *part* of it (`part` = the batch
+//! that opened it); that part closes by its deadline only, each further reading moving it. At most
+//! `max_panes` are open for each window; above that the one with the nearest deadline closes, which
+//! costs parts, never readings.
+
+use serde::{Deserialize, Serialize};
+
+use crate::analytics::settings::WindowSettings;
+use crate::batch::moments::Moments;
+use crate::batch::order::Watermark;
+use crate::batch::sketch::Sketch;
+use crate::batch::window::{Zone, bounds};
+use crate::reading::{AttendedTime, EventTime, Finite, ProcessingTime};
+
+/// One open pane.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Pane {
+    /// Index of the window in the series' settings.
+    #[serde(rename = "w")]
+    pub window: u8,
+    /// Start, inclusive.
+    #[serde(rename = "s")]
+    pub start: EventTime,
+    /// End, exclusive.
+    #[serde(rename = "e")]
+    pub end: EventTime,
+    /// The batch that opened it.
+    #[serde(rename = "p")]
+    pub part: u64,
+    /// Opened behind the watermark, so that only its deadline closes it.
+    #[serde(rename = "l")]
+    late: bool,
+    /// Attended time at which it closes whatever the watermark.
+    #[serde(rename = "d")]
+    deadline: AttendedTime,
+    /// Whether a reading came while the clock was not trusted.
+    #[serde(rename = "u")]
+    pub clock_untrusted: bool,
+    /// The aggregate.
+    #[serde(rename = "m")]
+    pub moments: Moments,
+    /// Quantile sketch, where the window asks for one.
+    #[serde(rename = "q", default, skip_serializing_if = "Option::is_none")]
+    pub sketch: Option<Box<Sketch>>,
+}
+
+/// What panes need to know of the batch.
+#[derive(Clone, Copy, Debug)]
+pub struct PaneContext<'a> {
+    /// Batch number.
+    pub batch: u64,
+    /// The gateway's clock.
+    pub now: ProcessingTime,
+    /// Attended time.
+    pub attended: AttendedTime,
+    /// Whether the clock is trusted.
+    pub clock_trusted: bool,
+    /// How far ahead of the clock a reading may be; bounds how long an idle pane waits.
+    pub max_ahead: i64,
+    /// The site's time zone.
+    pub zone: &'a Zone,
+    /// Most open panes for each window.
+    pub max_panes: usize,
+}
+
+/// All open panes of one series.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Panes {
+    open: Vec<Pane>,
+}
+
+impl Panes {
+    /// Puts a reading into its pane of every window. Panes that must close on the way go to `closed`.
+    #[expect(clippy::too_many_arguments, reason = "one reading with all it is judged by")]
+    pub fn add(
+        &mut self,
+        windows: &[WindowSettings],
+        lateness: i64,
+        watermark: Watermark,
+        context: &PaneContext<'_>,
+        time: EventTime,
+        value: Finite,
+        outlier: bool,
+        closed: &mut Vec<Pane>,
+    ) {
+        for (index, window) in windows.iter().enumerate() {
+            let index = index as u8;
+            let found = self
+                .open
+                .iter()
+                .rposition(|p| p.window == index && p.start <= time && time < p.end);
+            let deadline = |pane_start: EventTime, pane_end: EventTime| {
+                let size = pane_end.nanos() - pane_start.nanos();
+                let left = (pane_end.nanos() - context.now.0).clamp(0, size + context.max_ahead);
+                AttendedTime(context.attended.0 + left + lateness)
+            };
+            let pane = match found {
+                Some(at) => {
+                    let pane = &mut self.open[at];
+                    pane.moments.add(time, value);
+                    // Never earlier than before: the two clocks may drift apart a little.
+                    pane.deadline = pane.deadline.max(deadline(pane.start, pane.end));
+                    pane
+                }
+                None => {
+                    let (start, end) = bounds(window, context.zone, time);
+                    self.close_passed(watermark, closed);
+                    self.make_room(index, context.max_panes, closed);
+                    self.open.push(Pane {
+                        window: index,
+                        start,
+                        end,
+                        part: context.batch,
+                        late: watermark.has_passed(end),
+                        deadline: deadline(start, end),
+                        clock_untrusted: false,
+                        moments: Moments::new(time, value),
+                        sketch: (!window.quantiles.is_empty()).then(|| Box::new(Sketch::new())),
+                    });
+                    let last = self.open.len() - 1;
+                    &mut self.open[last]
+                }
+            };
+            if let Some(sketch) = &mut pane.sketch {
+                sketch.add(value);
+            }
+            if outlier {
+                pane.moments.count_outlier();
+            }
+            pane.clock_untrusted |= !context.clock_trusted;
+        }
+    }
+
+    /// Credits the time between two readings in order to the open panes that it touches.
+    pub fn cover(&mut self, from: EventTime, to: EventTime) {
+        for pane in &mut self.open {
+            let nanos = to.min(pane.end).nanos() - from.max(pane.start).nanos();
+            if nanos > 0 {
+                pane.moments.cover(nanos as f64 / 1e9);
+            }
+        }
+    }
+
+    /// Closes the panes behind the watermark.
+    pub fn close_passed(&mut self, watermark: Watermark, closed: &mut Vec<Pane>) {
+        self.close_where(closed, |pane| !pane.late && watermark.has_passed(pane.end));
+    }
+
+    /// Closes the panes whose deadline has come.
+    pub fn close_due(&mut self, attended: AttendedTime, closed: &mut Vec<Pane>) {
+        self.close_where(closed, |pane| pane.deadline <= attended);
+    }
+
+    /// Closes all (the series leaves).
+    pub fn close_all(&mut self, closed: &mut Vec<Pane>) {
+        self.close_where(closed, |_| true);
+    }
+
+    /// Follows a change of the windows: panes of windows that stay keep filling, others close.
+    pub fn change_windows(
+        &mut self,
+        old: &[WindowSettings],
+        new: &[WindowSettings],
+        closed: &mut Vec<Pane>,
+    ) {
+        let moved = |pane: &Pane| {
+            let was = old.get(usize::from(pane.window))?;
+            new.iter().position(|window| window == was).map(|index| index as u8)
+        };
+        self.close_where(closed, |pane| moved(pane).is_none());
+        for pane in &mut self.open {
+            pane.window = moved(pane).unwrap_or(pane.window);
+        }
+    }
+
+    /// When the next pane closes without further readings.
+    pub fn next_deadline(&self) -> Option<AttendedTime> {
+        self.open.iter().map(|pane| pane.deadline).min()
+    }
+
+    /// The open panes, in no order that means anything.
+    pub fn iter(&self) -> impl Iterator<Item = &Pane> {
+        self.open.iter()
+    }
+
+    /// Bytes on the heap.
+    pub fn heap_bytes(&self) -> usize {
+        let sketches: usize =
+            self.open.iter().filter_map(|p| p.sketch.as_ref()).map(|s| s.memory_bytes()).sum();
+        self.open.capacity() * size_of::<Pane>() + sketches
+    }
+
+    fn make_room(&mut self, window: u8, max_panes: usize, closed: &mut Vec<Pane>) {
+        if self.open.iter().filter(|pane| pane.window == window).count() < max_panes {
+            return;
+        }
+        let nearest = self
+            .open
+            .iter()
+            .enumerate()
+            .filter(|(_, pane)| pane.window == window)
+            .min_by_key(|(_, pane)| (pane.deadline, pane.start, pane.part))
+            .map(|(at, _)| at);
+        if let Some(at) = nearest {
+            closed.push(self.open.remove(at));
+        }
+    }
+
+    /// Moves the panes that fit out, ordered by (window, start, part).
+    fn close_where(&mut self, closed: &mut Vec<Pane>, leaves: impl Fn(&Pane) -> bool) {
+        // Nearly every call finds nothing.
+        if !self.open.iter().any(&leaves) {
+            return;
+        }
+        let from = closed.len();
+        closed.extend(self.open.extract_if(.., |pane| leaves(pane)));
+        closed[from..].sort_by_key(|pane| (pane.window, pane.start, pane.part));
+    }
+}

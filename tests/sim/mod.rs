@@ -1,0 +1,5 @@
+//! The simulated world.
+pub mod broker;
+pub mod disk;
+pub mod rng;
+pub mod world;
