@@ -213,7 +213,11 @@ fn steady<const N: usize>(case: &Value) {
     let observation = Observation { row: h, variance: r };
     let mut state = Gaussian::<N>::diffuse();
     let mut predicted = state.covariance();
+<<<<<<< HEAD
     for _ in 0..5_000 {
+=======
+    for _ in 0..20_000 {
+>>>>>>> a11d7a6 (Filter every reading: level and trend models, gate, level shifts, learned noise)
         state.predict(&transition);
         predicted = state.covariance();
         state.update(&observation, 1.0);
