@@ -241,11 +241,66 @@ fn a_constant_series_follows_when_it_moves() {
             assert!(verdicts.iter().all(|v| *v == Verdict::Accepted));
             assert_eq!(kalman.estimate().unwrap().level, value);
             let mut normal = Normal(9);
-            feed(&mut kalman, &plan, 330.0, (0..200).map(|_| value + 5.0 + 0.1 * normal.next()));
+            let moved = (0..200).map(|_| value + 5.0 + 0.1 * normal.next());
+            let verdicts = feed(&mut kalman, &plan, 330.0, moved);
+            // Nothing was known of its noise, so there was nothing to judge by.
+            assert_eq!(verdicts[..3], [Verdict::Accepted; 3]);
             let estimate = kalman.estimate().unwrap();
             let error = (estimate.level - value - 5.0).abs();
             assert!(error < 0.3, "{model:?} {value}: {estimate:?}");
         }
+    }
+}
+
+#[test]
+fn a_glitch_in_a_constant_series_does_not_fix_the_noise() {
+    let plan = KalmanPlan::new(&KalmanSettings::default());
+    let mut kalman = Kalman::new(&plan);
+    feed(&mut kalman, &plan, 0.0, (0..60).map(|i| if i == 30 { 999.0 } else { 20.0 }));
+    assert!(matches!(kalman.source, super::super::state::Source::Learning(_)));
+    let mut normal = Normal(17);
+    feed(&mut kalman, &plan, 60.0, (0..100).map(|_| 20.0 + 0.1 * normal.next()));
+    let sd = kalman.estimate().unwrap().variance.unwrap().sqrt();
+    assert!(sd < 0.1, "{sd}");
+}
+
+#[test]
+fn unsound_stored_states_are_refused() {
+    use serde_json::json;
+    let (_, mut kalman) = settled();
+    let plan = KalmanPlan::new(&level_settings(0.25, 1e-4));
+    feed(&mut kalman, &plan, 40.0, [30.0, 30.0]);
+    let stored = serde_json::to_value(&kalman).unwrap();
+    assert_eq!(serde_json::from_value::<Kalman>(stored.clone()).unwrap(), kalman);
+    let noise = json!({ "r": 1.0, "q": 0.0, "t": 0.0 });
+    let too_many: Vec<_> = (0..50).map(|_| json!([0, 1.0])).collect();
+    for (pointer, value) in [
+        ("/b/l/p", json!(-1.0)),
+        ("/n", json!(31)),
+        ("/a", json!(i64::MAX)),
+        ("/f", json!(0)),
+        ("/r", json!([[42_000_000_000_i64, 1.0]])),
+        ("/r", json!([[3, 1.0], [2, 1.0]])),
+        ("/r", json!([[1, 1.0], [1, 1.0], [1, 1.0], [1, 1.0], [1, 1.0]])),
+        ("/w", json!({ "r": 0.0, "q": 0.0, "t": 0.0 })),
+        ("/l", json!({ "r": too_many })),
+        ("/l", json!({ "r": [[0, 1.0]], "x": 2 })),
+        ("/l", json!({ "r": [[0, 1.0]], "s": 2 })),
+        ("/l", json!({ "r": [] })),
+        ("/z", json!(0)),
+    ] {
+        let mut unsound = stored.clone();
+        if pointer == "/l" || pointer == "/w" {
+            unsound["w"] = noise.clone();
+        }
+        match unsound.pointer_mut(pointer) {
+            Some(place) => *place = value.clone(),
+            None => unsound[&pointer[1..]] = value.clone(),
+        }
+        assert!(
+            serde_json::from_value::<Kalman>(unsound).is_err(),
+            "{pointer} = {value} was taken"
+        );
     }
 }
 
