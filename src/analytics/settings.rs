@@ -11,7 +11,7 @@ use crate::reading::SECOND;
 mod glob;
 mod layer;
 
-pub use glob::{glob_covers, glob_matches};
+pub use glob::{glob_covers, glob_matches, glob_meets};
 pub use layer::{Conflict, ForecastPatch, KalmanPatch, Layer, Patch, SLOTS_MAX};
 
 /// Nanoseconds in an hour.

@@ -35,8 +35,9 @@ pub struct MemoryModel {
     /// What a commit writes to the block device besides its readings (frame header, file system
     /// journal; measured on ext4); bytes.
     pub commit: u64,
-    /// Checkpoint and outbox bytes written for each byte of journal: a checkpoint is due when the
-    /// journal has grown four times its bytes, and sled writes about three bytes for one.
+    /// Checkpoint and outbox bytes written for each byte of journal. A checkpoint is due when the
+    /// journal has grown by four times its bytes, and sled writes about three bytes for one: 0.75;
+    /// the rest is for outboxes.
     pub amplification: f64,
 }
 
@@ -89,21 +90,25 @@ impl MemoryModel {
             + forwards
     }
 
-    /// Bytes of the dearest series that the layers can make, alone or with those covering them.
+    /// Bytes of the dearest series that a layer, or two that meet, can make with those that apply
+    /// wherever they do. (Three that meet only in part could make a dearer one.)
     fn dearest_series(&self, config: &Config) -> u64 {
-        let cost = |settings: Settings| self.series_bytes(&settings, config.series.max_panes);
-        let matched = |layer: &Layer| {
-            let covering = config.layers.iter().filter(|other| other.covers(layer));
-            let mut settings = Settings::merged(covering.map(|other| &other.patch));
+        let layers = &config.layers;
+        let cost = |these: &[&Layer]| {
+            let covering = layers.iter().filter(|l| these.iter().any(|this| l.covers(this)));
+            let mut settings = Settings::merged(covering.map(|layer| &layer.patch));
             settings.settle();
-            cost(settings)
+            self.series_bytes(&settings, config.series.max_panes)
         };
-        // What costs is set in layers with windows or forecast; there are few of them.
-        let dear = config
-            .layers
-            .iter()
-            .filter(|l| l.patch.windows.is_some() || l.patch.forecast.enabled.is_some());
-        dear.take(1000).map(matched).fold(cost(Settings::default()), u64::max)
+        let is_dear = |l: &&Layer| l.patch.windows.is_some() || l.patch.forecast.enabled.is_some();
+        // Thousands of devices differ in little; pairs of the first hundred say enough.
+        let dear: Vec<&Layer> = layers.iter().filter(is_dear).take(1000).collect();
+        let alone = dear.iter().map(|layer| cost(&[layer]));
+        let first = &dear[..dear.len().min(100)];
+        let pairs =
+            first.iter().enumerate().flat_map(|(i, a)| first[..i].iter().map(move |b| (a, b)));
+        let pairs = pairs.filter(|(a, b)| a.meets(b)).map(|(a, b)| cost(&[a, b]));
+        alone.chain(pairs).fold(cost(&[]), u64::max)
     }
 
     /// Bytes written to flash in a day at a steady rate of readings per second.
@@ -285,12 +290,11 @@ fn summary(config: &Config, model: &MemoryModel) -> Vec<String> {
         })
         .collect();
     lines.push(format!("flash     written in a day, about: {}", rates.join(", ")));
-    let outboxes = config.outbox.max_bytes.saturating_mul(config.forwards.len() as u64);
-    lines.push(format!(
-        "disk      outbox at most {} below {}",
-        about_size(outboxes),
-        config.state.path.display()
-    ));
+    if !config.forwards.is_empty() {
+        let outboxes = config.outbox.max_bytes.saturating_mul(config.forwards.len() as u64);
+        let folder = config.state.path.display();
+        lines.push(format!("disk      outbox at most {} below {folder}", about_size(outboxes)));
+    }
     lines
 }
 
@@ -351,6 +355,16 @@ mod tests {
         let bytes = |text: &str| model.total_bytes(&Config::from_text(text).unwrap());
         let with = "[[profile]]\nmatch = {}\nwindows = [{ size = '1m', quantiles = [0.5] }]";
         assert_eq!(bytes(with) - bytes(""), 10_000 * 16 * model.sketch);
+    }
+
+    #[test]
+    fn profiles_that_meet_in_part_add_up() {
+        let model = MemoryModel::default();
+        let text = "[[profile]]\nmatch = { device = 'a*' }\nwindows = [{ size = '1m' }, { size = '1h' }]\n\
+                    [[profile]]\nmatch = { metric = 't*' }\nforecast = { step = '5m', season = ['7d'] }";
+        let apart = text.replace("metric = 't*'", "device = 'b*'");
+        let bytes = |text: &str| model.dearest_series(&Config::from_text(text).unwrap());
+        assert_eq!(bytes(text) - bytes(&apart), 16 * model.pane);
     }
 
     #[test]

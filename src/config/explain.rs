@@ -141,7 +141,8 @@ fn windows(windows: &[WindowSettings]) -> String {
         }
         text + " }"
     };
-    format!("[{}]", windows.iter().map(one).collect::<Vec<_>>().join(", "))
+    // One to a line, lest the first columns be pushed apart.
+    format!("[{}]", windows.iter().map(one).collect::<Vec<_>>().join(",\n "))
 }
 
 /// The resolved settings of one series, a line each: key, value as TOML (in brackets what weir
@@ -158,17 +159,23 @@ pub fn explain(config: &Config, device: &str, metric: &str) -> String {
         .iter()
         .filter_map(|(key, value, sets)| {
             let from = if key.starts_with("forecast") { forgotten } else { 0 };
-            let layer = matching[from.min(matching.len())..].iter().rev().find(|l| sets(&l.patch));
+            let layer = matching[from..].iter().rev().find(|l| sets(&l.patch));
             Some((*key, value(&settings)?, layer.map_or("default", |l| l.origin.as_str())))
         })
         .collect();
-    let wide = |texts: &mut dyn Iterator<Item = usize>| texts.max().unwrap_or(0);
-    let key_width = wide(&mut rows.iter().map(|row| row.0.chars().count()));
-    // One long value should not push every origin off the screen.
-    let value_width = wide(&mut rows.iter().map(|row| row.1.chars().count())).min(32);
+    let key_width = rows.iter().map(|row| row.0.chars().count()).max().unwrap_or(0);
+    let lines = rows.iter().flat_map(|row| row.1.lines());
+    // Long lists of numbers stand out rather than push every origin off the screen.
+    let value_width =
+        lines.map(|line| line.chars().count()).filter(|w| *w <= 48).max().unwrap_or(0);
     let mut text = format!("{device}/{metric}\n");
     for (key, value, origin) in rows {
-        text.push_str(&format!("  {key:key_width$}  {value:value_width$}  {origin}\n"));
+        let mut lines = value.lines();
+        let first = lines.next().unwrap_or("");
+        text.push_str(&format!("  {key:key_width$}  {first:value_width$}  {origin}\n"));
+        for line in lines {
+            text.push_str(&format!("  {:key_width$}  {line}\n", ""));
+        }
     }
     for conflict in conflicts {
         let (key, what, remedy) = (conflict.keys[0], conflict.what, conflict.remedy);

@@ -11,9 +11,11 @@ use crate::analytics::settings::{Layer, Settings};
 
 mod broker;
 mod check;
+mod context;
 mod explain;
 mod fault;
 pub mod keys;
+mod patch;
 mod profile;
 mod reader;
 pub mod sections;
@@ -31,7 +33,8 @@ pub use explain::explain;
 pub use fault::{Fault, Faults};
 pub use sections::*;
 
-use reader::{Context, TableReader};
+use context::Context;
+use reader::TableReader;
 use tree::{Sources, Table};
 
 /// Largest configuration file, in bytes.

@@ -1,74 +1,9 @@
 //! Takes typed values out of a table and collects every fault instead of stopping at the first.
 
-use std::cell::RefCell;
-
-use super::fault::Fault;
+pub(super) use super::context::{At, Context, Spot, nearest};
 use super::keys::{self, Keys};
-use super::tree::{Entry, Node, Place, Sources, Table, Value};
+use super::tree::{Entry, Node, Place, Table, Value};
 use super::units::{format_duration, format_size, parse_duration, parse_size};
-
-/// Where faults and warnings are collected.
-pub(super) struct Context<'a> {
-    pub sources: &'a Sources,
-    faults: RefCell<Vec<(Place, Fault)>>,
-    warnings: RefCell<Vec<String>>,
-}
-
-/// A value and where it came from.
-#[derive(Clone, Debug)]
-pub(super) struct At<T> {
-    pub value: T,
-    pub spot: Spot,
-}
-
-/// A place and what to call it: `[batch] interval`.
-#[derive(Clone, Debug)]
-pub(super) struct Spot {
-    pub place: Place,
-    pub path: String,
-}
-
-impl<T> At<T> {
-    pub fn map<U>(self, f: impl FnOnce(T) -> U) -> At<U> {
-        At { value: f(self.value), spot: self.spot }
-    }
-}
-
-impl<'a> Context<'a> {
-    pub fn new(sources: &'a Sources) -> Self {
-        Context { sources, faults: RefCell::default(), warnings: RefCell::default() }
-    }
-
-    /// Reports a fault of a value, quoting it.
-    pub fn fault(&self, spot: &Spot, what: impl Into<String>, mend: impl Into<String>) {
-        let subject = format!("{} = {}", spot.path, self.sources.snippet(spot.place));
-        self.push(spot.place, subject, what.into(), mend.into());
-    }
-
-    /// Reports a fault without quoting the value: of a table, a missing key, or a secret.
-    pub fn fault_bare(&self, spot: &Spot, what: impl Into<String>, mend: impl Into<String>) {
-        self.push(spot.place, spot.path.clone(), what.into(), mend.into());
-    }
-
-    fn push(&self, place: Place, subject: String, what: String, mend: String) {
-        let (line, column) = self.sources.line_column(place);
-        let file = self.sources.name(place).to_owned();
-        let fault = Fault { file, line, column, subject, what, mend };
-        self.faults.borrow_mut().push((place, fault));
-    }
-
-    /// Reports something that works but is likely not meant, or costs something.
-    pub fn warn(&self, text: String) {
-        self.warnings.borrow_mut().push(text);
-    }
-
-    /// All faults by place, and the warnings in order of finding.
-    pub fn finish(self) -> (Vec<Fault>, Vec<String>) {
-        let mut faults = self.faults.into_inner();
-        faults.sort_by_key(|(place, _)| *place);
-        (faults.into_iter().map(|(_, fault)| fault).collect(), self.warnings.into_inner())
-    }
-}
 
 /// Reads one table. Keys that are not in its [`Keys`] are reported when it is made.
 pub(super) struct TableReader<'c, 'a> {
@@ -79,6 +14,9 @@ pub(super) struct TableReader<'c, 'a> {
     prefix: String,
     here: Spot,
 }
+
+/// A name that the user chose, and its value.
+pub(super) type Named<'c> = (&'c str, At<&'c Node>);
 
 /// Stands in for a table that was not written: every key is absent.
 static EMPTY: Table = Table { place: None, entries: std::collections::BTreeMap::new() };
@@ -476,11 +414,7 @@ impl<'c, 'a> TableReader<'c, 'a> {
     }
 
     /// A table whose keys are names that the user chooses, in the order of the names.
-    pub fn dictionary(
-        &self,
-        key: &'static str,
-        example: &str,
-    ) -> Option<At<Vec<(&'c str, At<&'c Node>)>>> {
+    pub fn dictionary(&self, key: &'static str, example: &str) -> Option<At<Vec<Named<'c>>>> {
         let at = self.any(key)?;
         let Value::Table(table) = &at.value.value else {
             self.wrong(&at, "a table", example);
@@ -492,19 +426,4 @@ impl<'c, 'a> TableReader<'c, 'a> {
         });
         Some(At { value: entries.collect(), spot: at.spot.clone() })
     }
-}
-
-/// The known name nearest to a misspelt one, if any is near.
-pub(super) fn nearest<'n>(name: &str, known: &[&'n str]) -> Option<&'n str> {
-    let score = |k: &str| strsim::normalized_damerau_levenshtein(&name.to_lowercase(), k);
-    known
-        .iter()
-        .map(|k| (score(k), *k))
-        .filter(|(s, _)| *s >= 0.6)
-        // First of the best: `max_by` would take the last.
-        .fold(None, |best: Option<(f64, &str)>, (s, k)| match best {
-            Some((b, _)) if b >= s => best,
-            _ => Some((s, k)),
-        })
-        .map(|(_, k)| k)
 }

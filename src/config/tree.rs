@@ -18,7 +18,14 @@ pub(super) struct Place {
 
 /// The texts that places point into.
 #[derive(Default)]
-pub(super) struct Sources(Vec<(String, String)>);
+pub(super) struct Sources(Vec<Source>);
+
+struct Source {
+    name: String,
+    text: String,
+    /// Where each line begins: places are asked for by the thousand.
+    lines: Vec<usize>,
+}
 
 impl Sources {
     /// Where the first file begins: the place of what was not written.
@@ -28,7 +35,7 @@ impl Sources {
 
     /// The file's name as given.
     pub fn name(&self, place: Place) -> &str {
-        self.0.get(place.file).map_or("", |(name, _)| name)
+        self.0.get(place.file).map_or("", |source| &source.name)
     }
 
     /// The file's name without its folder.
@@ -39,16 +46,18 @@ impl Sources {
 
     /// Line and column (in characters), both from 1.
     pub fn line_column(&self, place: Place) -> (usize, usize) {
-        let Some((_, text)) = self.0.get(place.file) else { return (1, 1) };
-        let before = text.get(..place.start.min(text.len())).unwrap_or("");
-        let line_start = before.rfind('\n').map_or(0, |at| at + 1);
-        (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
+        let Some(source) = self.0.get(place.file) else { return (1, 1) };
+        let line = source.lines.partition_point(|start| *start <= place.start);
+        let start = line.checked_sub(1).and_then(|i| source.lines.get(i)).copied().unwrap_or(0);
+        let before = source.text.get(start..place.start).unwrap_or("");
+        (line.max(1), before.chars().count() + 1)
     }
 
     /// The text at a place on one line, at most 48 characters of it; user information in a URL is
     /// left out, since it may hold a secret.
     pub fn snippet(&self, place: Place) -> String {
-        let text = self.0.get(place.file).and_then(|(_, text)| text.get(place.start..place.end));
+        let source = self.0.get(place.file);
+        let text = source.and_then(|source| source.text.get(place.start..place.end));
         let text = text.unwrap_or("").split_whitespace().collect::<Vec<_>>().join(" ");
         let text = match (text.find("://"), text.rfind('@')) {
             (Some(scheme), Some(at)) if scheme < at => {
@@ -65,7 +74,12 @@ impl Sources {
     /// Parses one more file and merges it into `tree`; syntax faults go to `faults`.
     pub fn add(&mut self, name: &str, text: &str, tree: &mut Table, faults: &mut Vec<Fault>) {
         let file = self.0.len();
-        self.0.push((name.to_owned(), text.to_owned()));
+        let lines = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1));
+        self.0.push(Source {
+            name: name.to_owned(),
+            text: text.to_owned(),
+            lines: lines.collect(),
+        });
         let (table, errors) = DeTable::parse_recoverable(text);
         let mut line_before = 0;
         for error in &errors {

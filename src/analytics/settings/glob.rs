@@ -18,6 +18,31 @@ pub fn glob_covers(wide: &str, narrow: &str) -> bool {
     walk(wide, narrow, |p, n| if p == '?' { n != '*' } else { p == n && n != '*' })
 }
 
+/// Whether some text matches both patterns; |a|·|b| steps.
+pub fn glob_meets(a: &str, b: &str) -> bool {
+    let b: Vec<char> = b.chars().collect();
+    // row[j]: whether what was read of `a` and the first j characters of `b` can meet.
+    let mut row = vec![false; b.len() + 1];
+    row[0] = true;
+    for j in 0..b.len() {
+        row[j + 1] = row[j] && b[j] == '*';
+    }
+    for p in a.chars() {
+        let mut next = vec![false; b.len() + 1];
+        next[0] = row[0] && p == '*';
+        for (j, &q) in b.iter().enumerate() {
+            next[j + 1] = if p == '*' || q == '*' {
+                // A star takes one more of the other side, or nothing.
+                row[j + 1] || next[j]
+            } else {
+                row[j] && (p == q || p == '?' || q == '?')
+            };
+        }
+        row = next;
+    }
+    row[b.len()]
+}
+
 fn walk(pattern: &str, text: &str, one: impl Fn(char, char) -> bool) -> bool {
     let (mut p, mut t) = (pattern, text);
     let mut retry: Option<(&str, &str)> = None;
@@ -97,6 +122,27 @@ mod tests {
         #[test]
         fn matches_its_definition(pattern in "[aé*?]{0,7}", text in "[aé]{0,7}") {
             prop_assert_eq!(glob_matches(&pattern, &text), defined(&chars(&pattern), &chars(&text)));
+        }
+
+        #[test]
+        fn patterns_of_one_text_meet(a in "[ab*?]{0,5}", b in "[ab*?]{0,5}", text in "[ab]{0,5}") {
+            if glob_matches(&a, &text) && glob_matches(&b, &text) {
+                prop_assert!(glob_meets(&a, &b), "{} and {} by {}", a, b, text);
+            }
+        }
+
+        #[test]
+        fn patterns_that_meet_have_a_text(a in "[ab*?]{0,3}", b in "[ab*?]{0,3}") {
+            // Of patterns this short, a common text is no longer than both together.
+            let mut texts = vec![String::new()];
+            for at in 0.. {
+                let Some(text) = texts.get(at).cloned() else { break };
+                if text.len() < 6 {
+                    texts.extend([format!("{text}a"), format!("{text}b")]);
+                }
+            }
+            let found = texts.iter().any(|text| glob_matches(&a, text) && glob_matches(&b, text));
+            prop_assert_eq!(glob_meets(&a, &b), found);
         }
 
         #[test]

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     ForecastInitial, ForecastSettings, KalmanInitial, KalmanModel, KalmanSettings, Seasonal,
-    Settings, Smoothing, Trend, WindowSettings, glob_covers, glob_matches,
+    Settings, Smoothing, Trend, WindowSettings, glob_covers, glob_matches, glob_meets,
 };
 
 /// Most slots in a season, and most slots ahead in a forecast: a week of five-minute slots.
@@ -129,6 +129,14 @@ impl Layer {
             narrow.iter().all(|n| wide.iter().any(|w| glob_covers(w, n)))
         };
         all(&self.device, &other.device) && all(&self.metric, &other.metric)
+    }
+
+    /// Whether some series could have both.
+    pub fn meets(&self, other: &Layer) -> bool {
+        let any = |mine: &[String], theirs: &[String]| {
+            mine.iter().any(|a| theirs.iter().any(|b| glob_meets(a, b)))
+        };
+        any(&self.device, &other.device) && any(&self.metric, &other.metric)
     }
 }
 
@@ -332,7 +340,6 @@ impl ForecastSettings {
             });
         }
         if let Some(initial) = &self.initial
-            && conflicts.is_empty()
             && initial.season.len() as i64 != self.season_slots()
         {
             conflicts.push(Conflict {
