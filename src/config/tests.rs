@@ -312,7 +312,7 @@ fn settings_resolve_in_order_and_are_always_valid() {
     let config = config(
         "[[device]]\nid = 'b'\nunit = 'K'\nmetric.t.kalman.level_sd = 3\n\
          [[profile]]\nmatch = { device = ['a', 'b'], metric = 't?mp*' }\nhold = '20s'\nlateness = '30s'\n\
-         [[profile]]\nmatch = { metric = 't*' }\nunit = 'C'\nkalman = { observation_sd = 0.5, level_sd = 1 }\n\
+         [[profile]]\nmatch = { metric = 't*' }\nunit = 'C'\nkalman = { observation_sd = 0.5, level_sd = 1 }\nforecast = { step = '30m' }\n\
          [[profile]]\nmatch = { device = 'c' }\nlateness = '1s'\nforecast = false\n\
          [[profile]]\nmatch = { device = 'c*' }\nforecast = { horizon = '2h' }",
     );
