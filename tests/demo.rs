@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use weir::clock::Clock;
 use weir::demo::publish;
 use weir::demo::sensors::Fleet;
-use weir::mqtt::{Connection, Event, Message, Options, Sender, Version, connect};
+use weir::mqtt::{Connection, Event, Message, Options, Sender, connect};
 use weir::reading::{EventTime, SECOND};
 
 #[path = "support/mosquitto.rs"]
@@ -54,6 +54,7 @@ fn run(test: impl Future<Output = ()>) {
 #[cfg(feature = "demo")]
 #[test]
 fn the_embedded_broker_delivers_in_order_to_both_versions() {
+    use weir::mqtt::Version;
     let addresses = weir::demo::broker::start(0).unwrap();
     for (version, port) in [(Version::V4, addresses.v4.port()), (Version::V5, addresses.v5.port())]
     {

@@ -165,3 +165,55 @@ async fn sleep_or_forever(wait: Option<Duration>) {
         None => pending().await,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::{Ipv4Addr, TcpListener};
+
+    use super::*;
+    use crate::reading::SECOND;
+
+    /// Accepts one MQTT 5 connection, takes a full window of publishes, acknowledges none and
+    /// hangs up. Returns the payloads.
+    fn take_a_window(listener: &TcpListener) -> Vec<String> {
+        let mut stream = listener.accept().unwrap().0;
+        let (mut buffer, mut bytes) = ([0; 4096], Vec::new());
+        assert!(stream.read(&mut buffer).unwrap() > 0, "CONNECT");
+        stream.write_all(&[0x20, 3, 0, 0, 0]).unwrap();
+        while bytes.iter().filter(|byte| **byte == b'}').count() < WINDOW {
+            let length = stream.read(&mut buffer).unwrap();
+            assert!(length > 0, "the publisher left");
+            bytes.extend_from_slice(&buffer[..length]);
+        }
+        let text = String::from_utf8_lossy(&bytes);
+        text.split('}').filter_map(|part| part.split_once('{')).map(|part| part.1.into()).collect()
+    }
+
+    #[test]
+    fn what_was_not_acknowledged_is_published_again_first() {
+        let start = EventTime::clamped(1_767_225_600 * SECOND);
+        let fleet = Fleet::new(1, 6, start);
+        let clock = Clock::scaled(start.nanos() + 86_400 * SECOND, 1e-6);
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let options =
+            mqtt::Options::new("127.0.0.1", listener.local_addr().unwrap().port(), "sensors");
+        let (stop, stopped) = watch::channel(false);
+        let broker = std::thread::spawn(move || {
+            let windows = (take_a_window(&listener), take_a_window(&listener));
+            stop.send(true).unwrap();
+            windows
+        });
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let acknowledged = runtime.block_on(publish(options, fleet.clone(), clock, stopped));
+        let (first, second) = broker.join().unwrap();
+        let mut fleet = fleet;
+        let expected: Vec<String> = std::iter::from_fn(|| fleet.next_until(EventTime::LATEST))
+            .take(WINDOW)
+            .map(|message| message.payload.trim_matches(['{', '}']).to_owned())
+            .collect();
+        assert_eq!(first, expected);
+        assert_eq!(second, expected);
+        assert_eq!(acknowledged, 0);
+    }
+}
