@@ -1,0 +1,14 @@
+//! Arbitrary bytes as a json payload.
+#![no_main]
+
+mod common;
+
+use std::sync::LazyLock;
+
+use libfuzzer_sys::fuzz_target;
+use weir::decoder::Decoder;
+use weir::decoder::settings::Format;
+
+static DECODERS: LazyLock<Vec<Decoder>> = LazyLock::new(|| common::decoders(Format::Json));
+
+fuzz_target!(|payload: &[u8]| common::run(&DECODERS, payload));
