@@ -1,5 +1,6 @@
 //! The forecaster's settings, compiled once per series.
 
+use crate::analytics::quantile::normal_quantile;
 use super::recursion::Parameters;
 use crate::analytics::settings::{
     ForecastInitial, ForecastSettings, HOUR, Seasonal, Smoothing, Trend,
@@ -161,24 +162,6 @@ impl Quantile {
         let r = 1.0 / errors.max(1.0);
         let [g0, g1, g2, g3, g4] = self.terms;
         g0 + r * (g1 + r * (g2 + r * (g3 + r * g4)))
-    }
-}
-
-/// Quantile of the standard normal distribution at `p` in [0.5, 1): bisection on the upper tail
-/// ½·erfc(x/√2). Once per plan, so its few hundred steps do not matter.
-fn normal_quantile(p: f64) -> f64 {
-    let tail = 1.0 - p;
-    let (mut low, mut high) = (0.0_f64, 40.0_f64);
-    loop {
-        let middle = 0.5 * (low + high);
-        if middle <= low || middle >= high {
-            return middle;
-        }
-        if 0.5 * libm::erfc(middle * std::f64::consts::FRAC_1_SQRT_2) > tail {
-            low = middle;
-        } else {
-            high = middle;
-        }
     }
 }
 

@@ -1,6 +1,5 @@
 //! Noise variances from the first readings, by moments.
 //!
-<<<<<<< HEAD
 //! For readings k apart, E[(y' − y)²] = 2r + q·dt: the variogram of a random walk seen with noise is
 //! a straight line (Cressie 1993, *Statistics for Spatial Data*, section 2.4). A weighted line
 //! through its values at a few lags gives both variances. Neighbours alone (E[d²] = q·dt + 2r,
@@ -8,11 +7,6 @@
 //! 0.25 in log-likelihood a reading against the true variances, the line 0.02 to 0.07, as
 //! maximum likelihood does. Outliers are clipped first, and neither variance can come out at
 //! nothing.
-=======
-//! With d the differences of successive readings, E[d²] = q·dt + 2r and E[d·d'] = −r for
-//! neighbours (Harvey 1989, section 2.4.2, irregular intervals added). Two equations, two unknowns;
-//! outliers are clipped, and neither variance can come out at nothing.
->>>>>>> a11d7a6 (Filter every reading: level and trend models, gate, level shifts, learned noise)
 
 use super::plan::{Given, Noise, VARIANCE_MAX, VARIANCE_MIN};
 use super::seconds;
@@ -27,7 +21,6 @@ const DIFFERENCES_MAX: usize = READINGS_MAX - 1;
 const CLIP: f64 = 3.0;
 /// Standard deviation of a normal variable over its median absolute value.
 const MAD_TO_SD: f64 = 1.482_602_218_505_602;
-<<<<<<< HEAD
 /// Differences are taken between readings so many apart, as far as there are
 /// [`READINGS_PER_LAG`] times as many readings.
 const LAGS: [usize; 5] = [1, 2, 4, 8, 16];
@@ -39,11 +32,6 @@ const ROUNDS: usize = 3;
 const PRIOR_PAIRS: f64 = 2.0;
 /// Least observation noise as a share of the mean square difference: what is beyond telling.
 const OBSERVATION_FLOOR: f64 = 1e-4;
-=======
-/// With few readings the autocovariance says next to nothing: this many made-up pairs lean it
-/// towards half of the variance being observation noise.
-const PRIOR_PAIRS: f64 = 2.0;
->>>>>>> a11d7a6 (Filter every reading: level and trend models, gate, level shifts, learned noise)
 /// Least level noise between two readings, as a share of the observation noise: the filter then
 /// never looks back on much more than 30 readings (gain about the square root), so it goes on
 /// following where the first readings stood still.
@@ -107,7 +95,6 @@ struct Differences {
     mean_interval: f64,
 }
 
-<<<<<<< HEAD
 /// Differences of readings so many apart.
 #[derive(Clone, Copy, Default)]
 struct Lag {
@@ -117,8 +104,6 @@ struct Lag {
     mean_dt: f64,
 }
 
-=======
->>>>>>> a11d7a6 (Filter every reading: level and trend models, gate, level shifts, learned noise)
 /// `None` if there are none or all are zero.
 fn differences(readings: &[(EventTime, Finite)]) -> Option<Differences> {
     let count = readings.len().checked_sub(1)?.min(DIFFERENCES_MAX);
@@ -159,7 +144,6 @@ impl Differences {
         let (value, dt) = (&self.value[..n], &self.dt[..n]);
         let scaled = |variance: Option<f64>| variance.map(|v| v / self.scale / self.scale);
         let (given_r, given_q) = (scaled(given.observation), scaled(given.level));
-<<<<<<< HEAD
         let (r, q) = self.fit(given_r, given_q);
         // Rounding to a step has at least this variance (Sheppard's correction), so one step
         // alone never looks like an outlier either.
@@ -167,30 +151,6 @@ impl Differences {
         // A trend follows by itself; a level must be able to.
         let floor = if trending { 0.0 } else { LEVEL_FLOOR * r / self.mean_interval };
         let q = given_q.unwrap_or_else(|| q.max(floor));
-=======
-        let squares: f64 = value.iter().map(|d| d * d).sum();
-        let mean_square = squares / n as f64;
-
-        let r = given_r.unwrap_or_else(|| {
-            let r = match given_q {
-                Some(q) => (squares - q * span) / (2 * n) as f64,
-                None => {
-                    let products: f64 = value.windows(2).map(|pair| pair[0] * pair[1]).sum();
-                    let pairs = (n - 1) as f64;
-                    (PRIOR_PAIRS * mean_square / 4.0 - products) / (pairs + PRIOR_PAIRS)
-                }
-            };
-            // Rounding to a step has at least this variance (Sheppard's correction), so one step
-            // alone never looks like an outlier either.
-            r.min(mean_square / 2.0).max(self.step * self.step / 12.0)
-        });
-        let q = given_q.unwrap_or_else(|| {
-            let excess = if span > 0.0 { (squares - 2.0 * n as f64 * r) / span } else { 0.0 };
-            // A trend follows by itself; a level must be able to.
-            let floor = if trending { 0.0 } else { LEVEL_FLOOR * r / self.mean_interval };
-            excess.max(floor)
-        });
->>>>>>> a11d7a6 (Filter every reading: level and trend models, gate, level shifts, learned noise)
         let trend = if trending { self.trend_noise(r, q, value, dt) } else { 0.0 };
         let unscaled = |v: f64| v * self.scale * self.scale;
         Noise {
@@ -200,7 +160,6 @@ impl Differences {
         }
     }
 
-<<<<<<< HEAD
     /// Observation and level noise (scaled): the variogram's line, both ≥ 0.
     fn fit(&self, given_r: Option<f64>, given_q: Option<f64>) -> (f64, f64) {
         let value = &self.value[..self.count];
@@ -288,8 +247,6 @@ impl Differences {
         (lags, used)
     }
 
-=======
->>>>>>> a11d7a6 (Filter every reading: level and trend models, gate, level shifts, learned noise)
     /// The trend's noise from the change of the mean slope between both halves. For an integrated
     /// random walk its variance is q_t·(T1 + T2)/3; what level noise and observation noise add is
     /// taken off. One number to learn from, so no more than a start; never below
@@ -330,13 +287,6 @@ impl Differences {
 
 /// The (upper) median of `of` over the first `count`, ≥ 1.
 fn median(values: [f64; DIFFERENCES_MAX], count: usize, of: fn(f64) -> f64) -> f64 {
-<<<<<<< HEAD
     let mut sizes = values.map(of);
     *sizes[..count].select_nth_unstable_by(count / 2, f64::total_cmp).1
-=======
-    let mut sorted = values.map(of);
-    let sorted = &mut sorted[..count];
-    sorted.sort_unstable_by(f64::total_cmp);
-    sorted[count / 2]
->>>>>>> a11d7a6 (Filter every reading: level and trend models, gate, level shifts, learned noise)
 }

@@ -127,7 +127,6 @@ impl Kalman {
         self.step(plan, &noise, plan.gate, time, value)
     }
 
-<<<<<<< HEAD
     /// The clock that stamped the readings was ahead and stepped back: what is known is as of
     /// `to`, so that readings from then on are in order. Noise still being learned from such
     /// readings is learned anew.
@@ -140,8 +139,6 @@ impl Kalman {
         self.run.clear();
     }
 
-=======
->>>>>>> a11d7a6 (Filter every reading: level and trend models, gate, level shifts, learned noise)
     /// Time of the last reading that was accepted or judged.
     pub fn frontier(&self) -> Option<EventTime> {
         self.frontier

@@ -180,11 +180,7 @@ fn learned_noise_is_near_the_truth() {
             }
         }
         let mean_nis = nis / (series as f64 * f64::from(scored));
-<<<<<<< HEAD
         assert!(mean_nis > 0.9 && mean_nis < 1.25, "r = {r}, q = {q}: mean NIS {mean_nis}");
-=======
-        assert!(mean_nis > 0.8 && mean_nis < 1.5, "r = {r}, q = {q}: mean NIS {mean_nis}");
->>>>>>> a11d7a6 (Filter every reading: level and trend models, gate, level shifts, learned noise)
     }
 }
 

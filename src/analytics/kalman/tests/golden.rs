@@ -213,15 +213,7 @@ fn steady<const N: usize>(case: &Value) {
     let observation = Observation { row: h, variance: r };
     let mut state = Gaussian::<N>::diffuse();
     let mut predicted = state.covariance();
-<<<<<<< HEAD
-<<<<<<< HEAD
-    for _ in 0..5_000 {
-=======
     for _ in 0..20_000 {
->>>>>>> a11d7a6 (Filter every reading: level and trend models, gate, level shifts, learned noise)
-=======
-    for _ in 0..20_000 {
->>>>>>> ec599b7 (Test that a glitch does not fix the noise and that unsound states are refused)
         state.predict(&transition);
         predicted = state.covariance();
         state.update(&observation, 1.0);
