@@ -1,1 +1,3 @@
-//! To come.
+//! Between the results and the forwarders: what waits to be sent upstream, durably.
+
+pub mod spool;

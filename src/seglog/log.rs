@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::format::{self, ENTRY_HEADER_BYTES, MAX_ENTRY_BYTES, Place, SEGMENT_HEADER_BYTES};
 use super::reader::{Part, Reader};
 use super::scan::{Found, Scanner};
-use super::{Damage, LogError, Opened, Options, sync_directory};
+use super::{Damage, LogError, Opened, Options, SegmentInfo, Visited, sync_directory};
 
 /// One point of the index for about this many bytes: 4 096 points for 256 MiB.
 const INDEX_STEP: u64 = 64 << 10;
@@ -158,6 +158,19 @@ impl SegmentLog {
     /// # Errors
     /// I/O; a segment with another magic or of a newer format. Damage is no error: see [`Opened`].
     pub fn open(dir: &Path, options: Options) -> Result<(SegmentLog, Opened), LogError> {
+        SegmentLog::open_visiting(dir, options, &mut |_| ())
+    }
+
+    /// As [`open`](Self::open), and shows every readable entry to `visit`, in order, while it is
+    /// in memory anyway.
+    ///
+    /// # Errors
+    /// As `open`.
+    pub fn open_visiting(
+        dir: &Path,
+        options: Options,
+        visit: &mut dyn FnMut(Visited<'_>),
+    ) -> Result<(SegmentLog, Opened), LogError> {
         if !dir.is_dir() {
             fs::create_dir_all(dir)
                 .map_err(|source| LogError::io("create the folder", dir, source))?;
@@ -172,7 +185,8 @@ impl SegmentLog {
         let count = names.len();
         for (at, (first, path)) in names.into_iter().enumerate() {
             let is_last = at + 1 == count;
-            let segment = scan_segment(&path, options.magic, first, last, is_last, &mut opened)?;
+            let segment =
+                scan_segment(&path, options.magic, first, last, is_last, &mut opened, visit)?;
             last = segment.last_entry.or(last);
             segments.push_back(segment);
         }
@@ -367,9 +381,44 @@ impl SegmentLog {
         self.shared.lock().durable
     }
 
-    /// Last entry number and size in bytes of each segment, oldest first.
-    pub fn segments(&self) -> impl Iterator<Item = (Option<u64>, u64)> + '_ {
-        self.segments.iter().map(|segment| (segment.last_entry, segment.bytes))
+    /// The segments, oldest first.
+    pub fn segments(&self) -> impl DoubleEndedIterator<Item = SegmentInfo> + '_ {
+        self.segments.iter().map(|segment| SegmentInfo {
+            first: segment.first_entry,
+            last: segment.last_entry,
+            bytes: segment.bytes,
+        })
+    }
+
+    /// Deletes the segments whose entries all lie between `first` and `last`, both included, also
+    /// in the middle of the log; never the last one with entries. Returns the bytes freed. Syncs
+    /// first, as [`trim_before`](Self::trim_before) does.
+    ///
+    /// # Errors
+    /// I/O; a failed sync poisons the log.
+    pub fn delete_between(&mut self, first: u64, last: u64) -> Result<u64, LogError> {
+        let inside = |segment: &Segment| {
+            segment.first_entry.is_some_and(|entry| entry >= first)
+                && segment.last_entry.is_some_and(|entry| entry <= last)
+        };
+        let mut freed = 0;
+        while let Some(at) = self.segments.iter().position(inside) {
+            if self.segments.iter().skip(at + 1).all(|segment| segment.entries == 0) {
+                break;
+            }
+            if freed == 0 {
+                self.sync()?;
+            }
+            self.shared.healthy()?;
+            let path = &self.segments[at].path;
+            fs::remove_file(path).map_err(|source| LogError::io("delete", path, source))?;
+            freed += self.segments[at].bytes;
+            self.segments.remove(at);
+        }
+        if freed > 0 {
+            sync_directory(&self.dir).map_err(|error| self.shared.poison(error))?;
+        }
+        Ok(freed)
     }
 
     /// Syncs the full segment, then creates the one that begins with entry `first`.
@@ -464,6 +513,7 @@ fn scan_segment(
     mut last: Option<u64>,
     torn_tail_allowed: bool,
     opened: &mut Opened,
+    visit: &mut dyn FnMut(Visited<'_>),
 ) -> Result<Segment, LogError> {
     let (mut scanner, header) = Scanner::open(path, magic, first, None, last)?;
     let mut segment = Segment::new(path.to_owned(), scanner.first());
@@ -477,6 +527,7 @@ fn scan_segment(
         match scanner.next()? {
             Found::Entry { offset, number, payload } => {
                 let end = offset + (ENTRY_HEADER_BYTES + payload.len()) as u64;
+                visit(Visited { segment: first, number, payload });
                 segment.note(number, offset, end);
                 opened.entries += 1;
                 opened.first.get_or_insert(number);

@@ -49,6 +49,28 @@ pub struct Options {
     pub max_entry_bytes: usize,
 }
 
+/// An entry, as [`SegmentLog::open_visiting`] shows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Visited<'a> {
+    /// Number in the name of its segment.
+    pub segment: u64,
+    /// Number of the entry.
+    pub number: u64,
+    /// What was appended.
+    pub payload: &'a [u8],
+}
+
+/// One segment of a log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SegmentInfo {
+    /// Number of its first readable entry.
+    pub first: Option<u64>,
+    /// Number of its last readable entry.
+    pub last: Option<u64>,
+    /// Size of the file.
+    pub bytes: u64,
+}
+
 /// What [`SegmentLog::open`] found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Opened {

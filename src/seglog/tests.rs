@@ -326,6 +326,23 @@ fn truncation_takes_what_follows_a_hole() {
 }
 
 #[test]
+fn whole_segments_go_from_the_middle_but_never_the_last() {
+    let dir = tempfile::tempdir().unwrap();
+    // Two entries in each segment.
+    let (mut log, entries) = filled(dir.path(), OPTIONS, &[60; 8]);
+    assert_eq!(log.delete_between(9, 19).unwrap(), 180);
+    let mut expected = [&entries[..2], &entries[4..]].concat();
+    assert_eq!(all(&log), expected);
+    assert_eq!(log.delete_between(12, 99).unwrap(), 180);
+    expected.drain(2..4);
+    drop(log);
+    let (log, opened) = SegmentLog::open(dir.path(), OPTIONS).unwrap();
+    assert_eq!((all(&log), opened.damaged), (expected, 0));
+    let spans: Vec<_> = log.segments().map(|s| (s.first, s.last, s.bytes)).collect();
+    assert_eq!(spans, [(Some(5), Some(8), 180), (Some(23), Some(26), 180)]);
+}
+
+#[test]
 fn reading_from_the_middle_uses_the_index() {
     let dir = tempfile::tempdir().unwrap();
     let options = Options { segment_bytes: 10 << 20, max_entry_bytes: 1 << 20, ..OPTIONS };
