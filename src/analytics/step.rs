@@ -245,8 +245,10 @@ impl UnitState {
             self.order.advance(time);
             if self.kalman.frontier().is_some_and(|frontier| time < frontier) {
                 self.counts.unordered += 1;
-                self.fill(plan, context, time, value, false, effects);
-            } else if settings.hold > 0 {
+                let watermark = self.order.watermark(settings.lateness).unwrap_or(Watermark::START);
+                self.fill(plan, context, (time, value), watermark, false, effects);
+            } else if settings.hold > 0 || self.order.held() > 0 {
+                // Readings held under an earlier setting go first.
                 let deadline = AttendedTime(context.pane.attended.0 + settings.hold);
                 self.order.hold(Held { time, value, deadline });
             } else {
@@ -337,7 +339,9 @@ impl UnitState {
         let update = self.kalman.update(&plan.kalman, time, value);
         let gated = matches!(update.verdict, Verdict::Gated);
         self.counts.outliers += u64::from(gated);
-        self.fill(plan, context, time, value, gated, effects);
+        // As of this reading's turn: held readings that follow must still find their panes.
+        let watermark = Watermark::behind(time, plan.settings.lateness);
+        self.fill(plan, context, (time, value), watermark, gated, effects);
         self.cover(time);
         if let Verdict::Shift { .. } = update.verdict {
             self.counts.shifts += 1;
@@ -362,13 +366,12 @@ impl UnitState {
         &mut self,
         plan: &Plan,
         context: &StepContext<'_>,
-        time: EventTime,
-        value: Finite,
+        (time, value): (EventTime, Finite),
+        watermark: Watermark,
         outlier: bool,
         effects: &mut Effects,
     ) {
         let settings = &plan.settings;
-        let watermark = self.order.watermark(settings.lateness).unwrap_or(Watermark::START);
         self.panes.add(
             &settings.windows,
             settings.lateness,

@@ -18,6 +18,11 @@ impl Watermark {
     /// Before all times.
     pub const START: Watermark = Watermark(i64::MIN);
 
+    /// The watermark of a series whose largest event time is `largest`.
+    pub fn behind(largest: EventTime, lateness: i64) -> Watermark {
+        Watermark(largest.nanos() - lateness)
+    }
+
     /// True when the whole of a window that ends (exclusively) at `end` lies behind.
     pub fn has_passed(self, end: EventTime) -> bool {
         end.nanos() <= self.0
@@ -58,7 +63,7 @@ impl Order {
 
     /// The watermark; `None` before the first reading.
     pub fn watermark(&self, lateness: i64) -> Option<Watermark> {
-        self.max_time.map(|max| Watermark(max.nanos() - lateness))
+        self.max_time.map(|max| Watermark::behind(max, lateness))
     }
 
     /// Remembers a reading; `false` when it is a repeat of one above the watermark.

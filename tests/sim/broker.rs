@@ -81,7 +81,7 @@ impl Broker {
             let Some(message) = self.waiting.pop_front() else { return };
             // Few ids, so that they come again soon.
             loop {
-                self.next_id = self.next_id % 50 + 1;
+                self.next_id = self.next_id % 500 + 1;
                 if !self.in_flight.iter().any(|f| f.packet_id == self.next_id) {
                     break;
                 }
