@@ -159,7 +159,7 @@ fn a_full_spool_drops_the_oldest_segments_behind_what_is_sealed() {
     assert_eq!(tombstone, expected);
     assert_eq!(
         spool.records() + tombstone.records,
-        (1..200).map(|b| u64::from(header(b).records)).sum()
+        (1..200).map(|b| u64::from(header(b).records)).sum::<u64>()
     );
     drop(spool);
     let mut spool = open(dir.path());
