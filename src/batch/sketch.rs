@@ -23,7 +23,9 @@
 //! relative to the count does not grow; joining afterwards may add to it.
 //!
 //! Memory is bounded: beyond [`MAX_ENTRIES`] more is joined than `LIMIT` allows, which
-//! [`Sketch::rank_error`] tells. Streams do not get there; trees of merges may.
+//! [`Sketch::rank_error`] tells. Measured on a million readings: about 150 entries and 0.5 % for most
+//! orders; for one made to be hard (inwards from both ends) 768 entries and 0.8 %. A thousand
+//! sketches of up to 1,440 readings merged in various trees: up to 768 entries and 0.9 %.
 //!
 //! # Bytes
 //! Version (1 byte: 1); then as LEB128: number of entries; for each the value's
@@ -50,7 +52,8 @@ const VERSION: u8 = 1;
 /// Quantiles of any number of readings in at most [`Sketch::MAX_BYTES`] bytes, mergeable.
 ///
 /// Exact up to 256 readings. Beyond, a rank is wrong by at most [`rank_error`](Self::rank_error)
-/// of the count, whatever the distribution or the order: 0.5 % for readings added one by one.
+/// of the count, whatever the distribution: 0.5 % for readings one by one in any usual order, and
+/// less than 1 % in all that was tried.
 #[derive(Clone, Debug, Default)]
 pub struct Sketch {
     /// The summary: ascending by value; first and last are the true extremes.

@@ -126,6 +126,16 @@ fn a_first_reading_far_off_costs_no_precision() {
 }
 
 #[test]
+fn deviations_that_no_float_holds_are_not_rounded() {
+    // Σ(x − first)² is n times as large as m2, and so would be the rounding of x − first.
+    let (first, rest, n) = (1e6 / 3.0, 0.1, 100_000);
+    let mut m = Moments::new(time(0), finite(first));
+    (1..n).for_each(|t| m.add(time(t), finite(rest)));
+    let n = n as f64;
+    close("m2", m.m2(), (n - 1.0) / n * (first - rest) * (first - rest), 1e-15, 0.0);
+}
+
+#[test]
 fn ends_go_by_time_then_value_not_by_arrival() {
     let m = readings(&[(5, 3.0), (9, 1.0), (5, 2.0), (9, 4.0), (7, 100.0), (5, 2.5), (9, 2.0)]);
     assert_eq!((m.first_time().nanos(), m.first()), (5, 2.0));
@@ -140,12 +150,12 @@ fn cover_and_outliers_add_up_exactly() {
     for _ in 0..10 {
         a.cover(0.1);
     }
-    b.cover(0.3);
+    b.cover(8.2); // 8199999999.999999 in nanoseconds
     b.cover(-5.0);
     b.cover(f64::NAN);
     b.count_outlier();
     a.merge(&b);
-    assert_eq!((a.covered_s(), a.outliers()), (1.3, 1));
+    assert_eq!((a.covered_s(), a.outliers()), (9.2, 1));
 }
 
 #[test]
