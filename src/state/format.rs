@@ -26,9 +26,9 @@ pub const ENVELOPE_BYTES: usize = 22;
 pub const MAX_BODY_BYTES: usize = 16 << 20;
 /// Bytes before a piece's slice.
 pub const PIECE_HEADER_BYTES: usize = 33;
-/// Largest piece with its header: sled puts larger pages into files that it never syncs.
-pub const MAX_PIECE_BYTES: usize = 3_500;
-/// Most pieces of one value (1.7 MB): they must fit one atomic batch of the store.
+/// Largest piece with its header: sled puts large pages into files that it never syncs.
+pub const MAX_PIECE_BYTES: usize = 1_500;
+/// Most pieces of one value (733 kB): they must fit one atomic batch of the store.
 pub const MAX_PIECES: usize = 500;
 
 const MAGIC: [u8; 4] = *b"weir";
@@ -439,7 +439,7 @@ mod tests {
             let value: Vec<u8> = (0..length).map(|at| (at as u8).wrapping_mul(seed)).collect();
             let pieces = split(b"key", &STAMP, &value).unwrap();
             prop_assert!(pieces.iter().all(|piece| piece.len() <= MAX_PIECE_BYTES));
-            prop_assert_eq!(pieces.len(), length.div_ceil(3467).max(1));
+            prop_assert_eq!(pieces.len(), length.div_ceil(1467).max(1));
             prop_assert_eq!(join(b"key", &numbered(pieces)), Ok(Joined { stamp: STAMP, value }));
         }
     }
@@ -493,7 +493,7 @@ mod tests {
 
     #[test]
     fn missing_mixed_moved_and_flipped_pieces_are_noticed() {
-        let value: Vec<u8> = (0..12_000u32).map(|at| (at % 251) as u8).collect();
+        let value: Vec<u8> = (0..5_000u32).map(|at| (at % 251) as u8).collect();
         let pieces = numbered(split(b"key", &STAMP, &value).unwrap());
         assert_eq!(pieces.len(), 4);
         for lost in 0..4 {

@@ -41,7 +41,7 @@ pub use open::{Opened, Which};
 const MAX_BATCH_KEYS: usize = 500;
 /// Of those, kept free for the chain in the batch with meta.
 const MAX_CHAIN_PIECES: usize = 100;
-/// Most pieces of the meta value (1.3 MB).
+/// Most pieces of the meta value (587 kB).
 const MAX_META_PIECES: usize = MAX_PIECES - MAX_CHAIN_PIECES;
 /// Space that a commit leaves free besides twice its own size: a full disk spoils sled's handle.
 const RESERVE_BYTES: u64 = 8 << 20;
@@ -329,7 +329,7 @@ fn limit(which: &str, pieces: usize, max: usize) -> Result<(), StoreError> {
     if pieces <= max {
         return Ok(());
     }
-    let max = max * format::MAX_PIECE_BYTES;
+    let max = max * (format::MAX_PIECE_BYTES - format::PIECE_HEADER_BYTES);
     Err(StoreError::TooLarge { which: which.to_owned(), why: format!("exceeds {max} bytes") })
 }
 

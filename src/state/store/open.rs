@@ -18,6 +18,13 @@ use crate::state::format::{self, Joined, digest};
 const LOCK_PATIENCE: Duration = Duration::from_secs(5);
 const LOCK_RETRY: Duration = Duration::from_millis(20);
 const CACHE_BYTES: u64 = 8 << 20;
+/// sled's unit of allocation. 1,000 dirty units of 10,000 cost 3.7 to 4.5 times their size in
+/// writes, against 5.7 to 6.3 with sled's default of 512 KiB. A page above a quarter of it becomes
+/// a file that sled never syncs: 20 pieces, the most in a page, must fit ([`MAX_PIECE_BYTES`]).
+///
+/// [`MAX_PIECE_BYTES`]: format::MAX_PIECE_BYTES
+const SEGMENT_BYTES: usize = 128 << 10;
+const _: () = assert!(20 * (format::MAX_PIECE_BYTES + 40) < SEGMENT_BYTES / 4);
 /// Damaged stores kept for inspection; older ones are deleted.
 const KEPT_ASIDE: usize = 2;
 
@@ -119,6 +126,7 @@ fn open_and_read(dir: &Path) -> Result<Opened, StoreError> {
         .cache_capacity(CACHE_BYTES)
         .flush_every_ms(None)
         .use_compression(false)
+        .segment_size(SEGMENT_BYTES)
         .open()
         .map_err(|error| StoreError::sled("open", dir, error))?;
     let path = db_file(dir);

@@ -354,3 +354,60 @@ proptest! {
         }
     }
 }
+
+/// `write_bytes` of this process so far, and its resident set, in bytes.
+fn process_figures() -> (u64, u64) {
+    let field = |file: &str, name: &str| {
+        let text = fs::read_to_string(file).unwrap();
+        let line = text.lines().find(|line| line.starts_with(name)).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap()
+    };
+    (field("/proc/self/io", "write_bytes"), field("/proc/self/status", "VmRSS") * 1024)
+}
+
+/// Run alone: `cargo test --release --lib store_costs -- --ignored --nocapture`.
+#[test]
+#[ignore = "a measurement, not a check"]
+fn store_costs() {
+    for length in [300, 400] {
+        let dir = tempfile::tempdir().unwrap();
+        let (_, rss_before) = process_figures();
+        let (mut store, ..) = sound(dir.path());
+        let round = |batch: u64, units: &mut dyn Iterator<Item = u32>| {
+            let units: Vec<_> = units.map(|unit| (unit, Some(chunk(batch, length)))).collect();
+            commit(&units, Some(chunk(batch, 1_000)))
+        };
+        store.commit(round(0, &mut (0..10_000))).unwrap();
+        let (_, rss_filled) = process_figures();
+        for (name, stride) in [("neighbours", 1u32), ("scattered", 10)] {
+            let (mut given, mut slowest) = (0, std::time::Duration::ZERO);
+            let (written_before, _) = process_figures();
+            for batch in 1..=20u32 {
+                let start = if stride == 1 { (batch % 10) * 1000 } else { batch % 10 };
+                let commit = round(batch.into(), &mut (0..1000).map(|at| start + at * stride));
+                let begin = std::time::Instant::now();
+                given += store.commit(commit).unwrap();
+                slowest = slowest.max(begin.elapsed());
+            }
+            let (written, rss) = process_figures();
+            let (written, state) = ((written - written_before) / 20, 1000 * length as u64);
+            println!(
+                "1000 chunks of {length} B, {name}: given {} kB, written {} kB ({:.2} x the state), slowest {slowest:?}, file {} MB, resident {} MB",
+                given / 20_000,
+                written / 1000,
+                written as f64 / state as f64,
+                store.size_on_disk().unwrap() / 1_000_000,
+                rss / 1_000_000,
+            );
+        }
+        drop(store);
+        let begin = std::time::Instant::now();
+        let opened = Store::open(dir.path()).unwrap();
+        println!(
+            "10,000 units of {length} B: resident {} MB more after filling; reopened in {:?}, {} units",
+            (rss_filled.saturating_sub(rss_before)) / 1_000_000,
+            begin.elapsed(),
+            opened.units.len(),
+        );
+    }
+}
