@@ -25,6 +25,8 @@ mod format;
 mod log;
 mod reader;
 mod scan;
+mod segment;
+mod sync;
 #[cfg(test)]
 mod tests;
 
@@ -34,8 +36,9 @@ use std::path::{Path, PathBuf};
 pub use error::LogError;
 pub(crate) use error::mend;
 pub use format::{ENTRY_HEADER_BYTES, MAX_ENTRY_BYTES, SEGMENT_HEADER_BYTES};
-pub use log::{SegmentLog, SyncHandle};
+pub use log::SegmentLog;
 pub use reader::Reader;
+pub use sync::SyncHandle;
 
 /// How a log is laid out. The same `magic` must be given at every open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
