@@ -358,6 +358,20 @@ fn reading_from_the_middle_uses_the_index() {
 }
 
 #[test]
+fn a_segment_that_comes_twice_counts_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let (log, entries) = filled(dir.path(), OPTIONS, &[60; 6]);
+    drop(log);
+    for name in [6, 99] {
+        let first = files(dir.path()).remove(0);
+        fs::copy(first, dir.path().join(format!("{name:016x}.log"))).unwrap();
+    }
+    let (log, opened) = SegmentLog::open(dir.path(), OPTIONS).unwrap();
+    assert_eq!((all(&log), opened.entries), (entries, 6));
+    assert_eq!((opened.damaged, opened.truncated_bytes), (1, 160));
+}
+
+#[test]
 fn files_that_are_no_segments_are_left_alone() {
     let dir = tempfile::tempdir().unwrap();
     for name in ["cursor", "1.log", "000000000000000G.log", "0000000000000001.tmp"] {

@@ -82,7 +82,7 @@ fn a_poisoned_store_refuses_commits_until_reopened() {
 }
 
 #[test]
-fn ten_thousand_units_come_back_and_no_value_leaves_the_log() {
+fn ten_thousand_units_come_back() {
     let dir = tempfile::tempdir().unwrap();
     let (mut store, ..) = sound(dir.path());
     let units: Vec<_> =
@@ -92,14 +92,30 @@ fn ten_thousand_units_come_back_and_no_value_leaves_the_log() {
     let more: Vec<_> = (1..60).map(|unit| (unit * 3 + 1, Some(chunk(7, 20_000)))).collect();
     store.commit(commit(&[dead, more].concat(), None)).unwrap();
     drop(store);
-    // sled writes large pages as files under blobs/, which it never syncs.
-    assert_eq!(fs::read_dir(dir.path().join("blobs")).unwrap().count(), 0);
     let (store, _, found) = sound(dir.path());
     assert_eq!(found.len(), 10_000 - 1_500 + 59);
     assert!(found.range(..13_500).all(|(unit, _)| unit % 9 != 0));
     assert_eq!(found[&28_500], chunk(9_500, 120));
     assert_eq!(found[&4], chunk(7, 20_000));
     assert!(store.debris.is_empty());
+}
+
+#[test]
+fn no_value_leaves_the_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut store, ..) = sound(dir.path());
+    for batch in 0..40u64 {
+        // Full pages of large pieces, merged again by deletions.
+        let units: Vec<_> = (0..60u32)
+            .map(|unit| {
+                let keep = (u64::from(unit) + batch) % 5 > 0;
+                (unit, keep.then(|| chunk(batch, 1_467 * (1 + (unit as usize % 20)))))
+            })
+            .collect();
+        store.commit(commit(&units, Some(chunk(batch, 60_000)))).unwrap();
+        // sled writes large pages as files under blobs/, which it never syncs.
+        assert_eq!(fs::read_dir(dir.path().join("blobs")).unwrap().count(), 0, "batch {batch}");
+    }
 }
 
 /// A commit cut short after some of its steps: never damage, and the next commit mends it.
