@@ -197,7 +197,7 @@ impl SegmentLog {
         below.then_some(front.bytes)
     }
 
-    /// Removes every entry above `number`, durably: for a log with a hole ([`Damage`]) whose
+    /// Removes every entry above `number`, durably: for a log with a hole ([`Damage`](super::Damage)) whose
     /// source can still produce what comes after it. Returns how many entries went.
     ///
     /// # Errors

@@ -242,7 +242,7 @@ pub fn unseal(kind: Kind, bytes: &[u8]) -> Result<Unsealed<'_>, FormatError> {
 pub struct Stamp {
     /// The store's commit that wrote the value.
     pub commit: u32,
-    /// [`Stamp::digest`] of the value that it replaced as of the commit before; 0: none.
+    /// [`digest`] of the value that it replaced as of the commit before; 0: none.
     pub replaces: u64,
     /// The batch that the value includes.
     pub batch: u64,

@@ -6,7 +6,7 @@
 //! c/<piece>                        the chain: what the store must hold (chain.rs)
 //! ```
 //!
-//! Every value is cut into checked pieces ([`format::split`](super::format::split)).
+//! Every value is cut into checked pieces ([`format::split`]).
 //!
 //! One commit: the units' new values in atomic batches of at most 500 keys, a unit never cut in
 //! two; then, in one atomic batch, meta and chain: from here on the commit counts, its deletions
