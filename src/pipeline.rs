@@ -215,7 +215,6 @@ pub struct Recovery {
 }
 
 /// The open batch, the engine, and the disk.
-#[derive(Debug)]
 pub struct Pipeline<S> {
     engine: Engine,
     builder: Builder,

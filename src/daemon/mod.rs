@@ -1,0 +1,539 @@
+//! The running daemon: threads, clocks, shutdown.
+//!
+//! Edge. Who runs where:
+//!
+//! | thread | does |
+//! |---|---|
+//! | main | signals, page and metrics, result topics, systemd |
+//! | `receiver` | polls the site's broker, nothing else |
+//! | `pipeline` | [`turn`]: decodes, commits, steps; owns the state |
+//! | `checkpoint` | writes sled ([`crate::state::disk`]) |
+//! | `forward-…` | one for each forwarder: seals, sends, acknowledges |
+//!
+//! A thread that fails ends the process with an error; the next start recovers.
+
+pub mod report;
+pub mod turn;
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, RwLock};
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+
+use crate::batch::close::ClosePolicy;
+use crate::clock::Clock;
+use crate::config::{Config, Faults, Login, MqttVersion};
+use crate::engine::CoreConfig;
+use crate::forwarder::Forwarder;
+use crate::http::{self, Handle, Progress, Status};
+use crate::mqtt;
+use crate::outbox::message::Sender;
+use crate::pipeline::Pipeline;
+use crate::publisher;
+use crate::receiver::mqtt::{Received, Receiver};
+use crate::receiver::router::Router;
+use crate::state::disk::{Disk, DiskOptions, OpenedDisk};
+use crate::systemd::Notifier;
+use report::{Reporter, Results};
+use turn::{Ended, Event, Turn, nanos};
+
+/// Chunks of messages and other events that wait for the pipeline.
+const EVENTS: usize = 32;
+/// How long a stop may take before the process ends anyway.
+const STOP_WITHIN: Duration = Duration::from_millis(4500);
+/// Payload bytes in one batch at most.
+const BATCH_BYTES: usize = 8 * 1024 * 1024;
+/// Hard limit of an MQTT packet, above every sensible payload; ours is `max_payload`.
+const PACKET_MAX: u32 = 1024 * 1024;
+
+/// Why the daemon ended.
+#[derive(Debug)]
+pub enum Failure {
+    /// The configuration is bad: exit code 78.
+    Config(String),
+    /// Something failed while running: exit code 1.
+    Runtime(String),
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failure::Config(text) | Failure::Runtime(text) => f.write_str(text),
+        }
+    }
+}
+
+impl std::error::Error for Failure {}
+
+/// How to run.
+pub struct Options {
+    /// The configuration, checked.
+    pub config: Config,
+    /// Where it came from, to be read again on SIGHUP; `None`: SIGHUP does nothing.
+    pub path: Option<PathBuf>,
+    /// The gateway's clock.
+    pub clock: Clock,
+    /// Turns true to stop (besides SIGTERM and SIGINT).
+    pub stop: watch::Receiver<bool>,
+    /// Told the page's address once it listens, and the status to look at.
+    pub started: Box<dyn FnOnce(Option<std::net::SocketAddr>, Arc<RwLock<Status>>) + Send>,
+}
+
+/// The part of the configuration that the core depends on.
+pub fn core_config(config: &Config) -> CoreConfig {
+    CoreConfig {
+        layers: config.layers.clone(),
+        time_zone: config.gateway.time_zone.clone(),
+        max_series: config.series.max_series as usize,
+        max_panes: config.series.max_panes as usize,
+        max_ahead: config.series.max_ahead,
+        evict_idle: config.series.evict_idle,
+        retire_idle: config.series.retire_idle,
+        ..CoreConfig::default()
+    }
+}
+
+/// When batches close.
+pub fn close_policy(config: &Config) -> ClosePolicy {
+    ClosePolicy {
+        interval: nanos(config.batch.interval),
+        max_readings: config.batch.max_readings,
+        max_bytes: BATCH_BYTES,
+        window: usize::from(config.mqtt.receive_maximum),
+    }
+}
+
+/// Prefix of the result topics.
+pub fn prefix(config: &Config) -> String {
+    config.results.prefix.replace("{gateway}", &config.gateway.id)
+}
+
+/// Connection options of a login.
+///
+/// # Errors
+/// When the password file cannot be read.
+pub fn login(login: &Login, client_suffix: &str) -> Result<mqtt::Options, Failure> {
+    let id = format!("{}{client_suffix}", login.client_id);
+    let mut options = mqtt::Options::new(login.url.host.clone(), login.url.port, id);
+    options.version = match login.version {
+        MqttVersion::V5 => mqtt::Version::V5,
+        MqttVersion::V4 => mqtt::Version::V4,
+    };
+    options.username.clone_from(&login.username);
+    if let Some(path) = &login.password_file {
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            Failure::Config(format!(
+                "password_file {}: {error}; create it, readable for the user weir runs as",
+                path.display()
+            ))
+        })?;
+        options.password = text.lines().next().map(str::to_owned);
+    }
+    Ok(options)
+}
+
+/// Runs the daemon until it is told to stop.
+///
+/// # Errors
+/// See [`Failure`]; everything acknowledged is durable all the same.
+pub fn run(options: Options) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::Runtime(format!("cannot start the runtime: {error}")))?;
+    runtime.block_on(serve(options))
+}
+
+async fn serve(options: Options) -> Result<(), Failure> {
+    let Options { config, path, clock, stop, started } = options;
+    let notifier = Notifier::from_env();
+    let router = Router::new(&config.mqtt.subscribe).map_err(Failure::Config)?;
+    let runtime_failure = |error: &dyn fmt::Display| Failure::Runtime(error.to_string());
+
+    // Signals first, so that a stop during recovery is clean.
+    let mut terminate =
+        signal(SignalKind::terminate()).map_err(|error| runtime_failure(&error))?;
+    let mut interrupt =
+        signal(SignalKind::interrupt()).map_err(|error| runtime_failure(&error))?;
+    let mut hangup = signal(SignalKind::hangup()).map_err(|error| runtime_failure(&error))?;
+
+    let status = Arc::new(RwLock::new(Status::new(
+        config.gateway.id.clone(),
+        String::new(),
+        clock.now(),
+    )));
+    let (events, receiver) = sync_channel::<Event>(EVENTS);
+    let progress = Progress::new();
+
+    let listener = match config.http.listen {
+        None => None,
+        Some(address) => Some(tokio::net::TcpListener::bind(address).await.map_err(|error| {
+            Failure::Runtime(format!(
+                "page: cannot listen on {address}: {error}; choose another [http] listen, or \"off\""
+            ))
+        })?),
+    };
+    let address = listener.as_ref().and_then(|listener| listener.local_addr().ok());
+    let (end, ended) = watch::channel(false);
+    if let Some(listener) = listener {
+        let ask = events.clone();
+        let mut handle =
+            Handle::new(status.clone(), move |query| ask.try_send(Event::Query(query)).is_ok());
+        handle.progress = progress.clone();
+        let mut stopped = ended.clone();
+        tokio::spawn(async move {
+            let shutdown = async move {
+                let _ = stopped.wait_for(|ended| *ended).await;
+            };
+            if let Err(error) = http::serve(listener, handle, shutdown).await {
+                tracing::error!(%error, "page");
+            }
+        });
+    }
+    started(address, status.clone());
+
+    wait_for_space(&config, &status, &stop).await?;
+    let opened = open_disk(&config, &events)?;
+    let OpenedDisk { disk, stored, frames, outboxes, notices, damaged_frames } = opened;
+    let instance = disk.instance().to_owned();
+    {
+        let mut status = status.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        status.instance.clone_from(&instance);
+        status.damaged_frames = damaged_frames;
+        for notice in notices {
+            tracing::error!("{notice}");
+            status.notice(notice);
+        }
+    }
+
+    // Recovery: the journal's frames through the same engine.
+    let mut reporter = Reporter::new(&config, outboxes.clone());
+    let results = config
+        .results
+        .enabled
+        .then(|| Arc::new(Results { queue: Arc::new(publisher::Queue::default()) }));
+    let mut read_error = None;
+    let frames = frames.map_while(|frame| {
+        progress.stamp();
+        frame.map_err(|error| read_error = Some(error)).ok()
+    });
+    let (mut pipeline, recovery) =
+        Pipeline::recover(stored, frames, disk, router, outboxes.len(), |batch, engine, output| {
+            if let Some(results) = &results {
+                let publications = reporter.publications(engine, batch, &output, false);
+                results.queue.push(batch, publications);
+            }
+        })
+        .map_err(|error| runtime_failure(&error))?;
+    if let Some(error) = read_error {
+        return Err(Failure::Runtime(format!("journal: {error}")));
+    }
+    if let Some(results) = &results {
+        results.queue.push(pipeline.engine().meta().batch, []);
+    }
+    tracing::info!(
+        instance = %instance,
+        batch = pipeline.engine().meta().batch,
+        series = pipeline.engine().registry().len(),
+        frames = recovery.frames,
+        "recovered"
+    );
+    if recovery.missing > 0 || !recovery.unreadable.is_empty() || recovery.orphans > 0 {
+        let text = format!(
+            "the journal lacks {} frames, {} could not be read (first: {:?}), {} readings belong to series whose definition is lost",
+            recovery.missing,
+            recovery.unreadable.len(),
+            recovery.unreadable.first(),
+            recovery.orphans
+        );
+        tracing::error!("{text}");
+        status.write().unwrap_or_else(std::sync::PoisonError::into_inner).notice(text);
+    }
+    if recovery.foreign_version > 0 {
+        tracing::warn!(
+            frames = recovery.foreign_version,
+            "frames of another engine version were replayed under the present rules"
+        );
+    }
+    let router = Router::new(&config.mqtt.subscribe).map_err(Failure::Config)?;
+    let (filters, filters_seen) = watch::channel(router.filters());
+    pipeline.configure(router, core_config(&config));
+
+    // Threads.
+    let (failed, mut failures) = mpsc::unbounded_channel::<String>();
+    let paused = Arc::new(AtomicBool::new(false));
+    let mut threads = Vec::new();
+    for (forward, outbox) in config.forwards.iter().zip(&outboxes) {
+        let mut options = login(&forward.login, "")?;
+        options.clean = true;
+        options.keep_alive = config.mqtt.keep_alive;
+        let forwarder = Forwarder {
+            options,
+            topic: forward.topic.replace("{gateway}", &config.gateway.id),
+            max_message: forward.max_message,
+            sender: Sender {
+                gateway: config.gateway.id.clone(),
+                tags: config.gateway.tags.clone(),
+            },
+            instance: instance.clone(),
+            outbox: outbox.clone(),
+            clock,
+            stop: ended.clone(),
+        };
+        let failed = failed.clone();
+        threads.push(spawn(&format!("forward-{}", forward.name), move || {
+            if let Err(error) = block_on(forwarder.run()) {
+                let _ = failed.send(format!("outbox: {error}"));
+            }
+        })?);
+    }
+
+    let mut results_task = None;
+    if let Some(results) = &results {
+        let mut options = login(&config.mqtt.login, "-results")?;
+        options.keep_alive = config.mqtt.keep_alive;
+        let asks = events.clone();
+        let connected = move || {
+            // Never waited for: the pipeline may be waiting for the queue.
+            let _ = asks.try_send(Event::ResultsConnected);
+        };
+        let (queue, stop) = (results.queue.clone(), ended.clone());
+        results_task = Some(tokio::spawn(publisher::run(
+            options,
+            prefix(&config),
+            queue,
+            stop,
+            connected,
+        )));
+    }
+
+    let (pipeline_done, mut pipeline_ended) = mpsc::unbounded_channel::<Ended>();
+    let wake = outboxes.clone();
+    let turn = Turn {
+        pipeline,
+        clock,
+        policy: close_policy(&config),
+        events: receiver,
+        reporter,
+        results,
+        status: status.clone(),
+        progress: progress.clone(),
+        paused: paused.clone(),
+        config: config.clone(),
+        wake_forwarders: Box::new(move || {
+            for outbox in &wake {
+                outbox.appended.notify_one();
+            }
+        }),
+    };
+    threads.push(spawn("pipeline", move || {
+        let _ = pipeline_done.send(turn.run());
+    })?);
+
+    if !config.mqtt.subscribe.is_empty() {
+        let mut options = login(&config.mqtt.login, "")?;
+        options.clean = false;
+        options.session_expiry = config.mqtt.session_expiry;
+        options.keep_alive = config.mqtt.keep_alive;
+        options.receive_maximum = config.mqtt.receive_maximum;
+        options.max_packet = PACKET_MAX;
+        // Room for every acknowledgement that can be owed at once.
+        options.channel = usize::from(config.mqtt.receive_maximum) + 1024;
+        let receiver = Receiver { options, filters: filters_seen, paused, stop: ended.clone(), clock };
+        let forward = events.clone();
+        threads.push(spawn("receiver", move || {
+            let hand_on = move |received: Received| forward.send(Event::Received(received)).is_ok();
+            block_on(receiver.run(hand_on));
+        })?);
+    }
+
+    notifier.ready("running");
+    let mut watchdog = tokio::time::interval(
+        notifier.watchdog_interval().map_or(Duration::from_secs(5), |every| every / 2),
+    );
+    let mut config = config;
+    let mut stop = stop;
+    let mut stopping = false;
+    let outcome = loop {
+        tokio::select! {
+            ended = pipeline_ended.recv() => break match ended {
+                Some(Ended::Stopped) => Ok(()),
+                Some(Ended::Failed(error)) => Err(Failure::Runtime(error)),
+                None => Err(Failure::Runtime("the pipeline's thread ended".to_owned())),
+            },
+            Some(error) = failures.recv() => break Err(Failure::Runtime(error)),
+            _ = terminate.recv(), if !stopping => stopping = begin_stop(&notifier, &events),
+            _ = interrupt.recv(), if !stopping => stopping = begin_stop(&notifier, &events),
+            changed = stop.changed(), if !stopping => {
+                if changed.is_err() || *stop.borrow() {
+                    stopping = begin_stop(&notifier, &events);
+                }
+            }
+            _ = hangup.recv() => {
+                notifier.reloading(crate::systemd::monotonic_usec());
+                if let Some(path) = &path {
+                    config = reload(path, config, &events, &filters).await;
+                }
+                notifier.ready("running");
+            }
+            _ = watchdog.tick() => {
+                // Only the pipeline's own progress feeds the watchdog.
+                if progress.stalled_for() < notifier.watchdog_interval().unwrap_or(Duration::MAX) {
+                    notifier.watchdog();
+                }
+                notifier.status(&status_line(&status));
+            }
+        }
+    };
+    // Results take leave, forwarders settle; the receiver lets go of the broker.
+    let _ = end.send(true);
+    drop(events);
+    if let Some(task) = results_task {
+        let _ = tokio::time::timeout(Duration::from_secs(2), task).await;
+    }
+    let joined = tokio::task::spawn_blocking(move || {
+        for thread in threads {
+            let _ = thread.join();
+        }
+    });
+    let _ = tokio::time::timeout(STOP_WITHIN, joined).await;
+    outcome
+}
+
+fn begin_stop(notifier: &Notifier, events: &SyncSender<Event>) -> bool {
+    tracing::info!("stopping");
+    notifier.stopping();
+    let events = events.clone();
+    // The queue may be full for a moment; the pipeline is emptying it.
+    std::thread::spawn(move || events.send(Event::Stop));
+    true
+}
+
+fn open_disk(config: &Config, events: &SyncSender<Event>) -> Result<OpenedDisk, Failure> {
+    let options = DiskOptions {
+        path: config.state.path.clone(),
+        segment_bytes: config.state.segment_bytes,
+        forwards: config.forwards.iter().map(|forward| forward.name.clone()).collect(),
+        outbox_bytes: config.outbox.max_bytes,
+        patience: Duration::from_secs(5),
+    };
+    let events = events.clone();
+    let done = move |result| {
+        // The pipeline may have ended; then nobody waits for this.
+        let _ = events.send(Event::Checkpointed(result));
+    };
+    Disk::open(&options, done).map_err(|error| Failure::Runtime(error.to_string()))
+}
+
+/// On a full disk sled cannot even be opened: waits for space, visibly.
+async fn wait_for_space(
+    config: &Config,
+    status: &Arc<RwLock<Status>>,
+    stop: &watch::Receiver<bool>,
+) -> Result<(), Failure> {
+    let path = &config.state.path;
+    let mut told = false;
+    loop {
+        let existing = path.ancestors().find(|p| p.exists()).unwrap_or(path);
+        let free = crate::state::folder::free_bytes(existing)
+            .map_err(|error| Failure::Runtime(error.to_string()))?;
+        if free >= turn::FREE_LEAST || *stop.borrow() {
+            let mut status = status.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+            status.not_ready_reason = Some("recovering".to_owned());
+            return Ok(());
+        }
+        if !told {
+            told = true;
+            tracing::error!(path = %path.display(), free, least = turn::FREE_LEAST, "disk full: waiting for space before the state is opened");
+            let mut status = status.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+            status.not_ready_reason = Some("disk full".to_owned());
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+}
+
+/// Reads the configuration again; a bad one is refused with its faults, the old one goes on.
+async fn reload(
+    path: &std::path::Path,
+    old: Config,
+    events: &SyncSender<Event>,
+    filters: &watch::Sender<Vec<(String, u8)>>,
+) -> Config {
+    let loaded: Result<Config, Faults> = Config::load(path);
+    let new = match loaded {
+        Ok(new) => new,
+        Err(faults) => {
+            tracing::error!("new configuration refused, the old one goes on:\n{faults}");
+            return old;
+        }
+    };
+    for (key, changed) in [
+        ("[gateway] id", new.gateway.id != old.gateway.id),
+        ("[state]", new.state != old.state),
+        ("[mqtt] connection", new.mqtt.login != old.mqtt.login || new.mqtt.keep_alive != old.mqtt.keep_alive),
+        ("[[forward]]", new.forwards != old.forwards),
+        ("[http]", new.http != old.http),
+        ("[results] enabled or prefix", new.results.enabled != old.results.enabled || new.results.prefix != old.results.prefix),
+    ] {
+        if changed {
+            tracing::warn!(key, "this change takes effect with the next restart");
+        }
+    }
+    match Router::new(&new.mqtt.subscribe) {
+        Ok(router) => {
+            filters.send_if_modified(|seen| {
+                let changed = *seen != router.filters();
+                *seen = router.filters();
+                changed
+            });
+        }
+        Err(error) => {
+            tracing::error!(%error, "new configuration refused, the old one goes on");
+            return old;
+        }
+    }
+    let (events, sent) = (events.clone(), new.clone());
+    let handed =
+        tokio::task::spawn_blocking(move || events.send(Event::Reload(Box::new(sent))).is_ok());
+    let _ = handed.await;
+    new
+}
+
+fn status_line(status: &Arc<RwLock<Status>>) -> String {
+    let status = status.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let waiting: u64 = status.forwards.iter().map(|forward| forward.outbox_records).sum();
+    match &status.not_ready_reason {
+        Some(reason) => format!("{reason}; {} series, {waiting} records waiting", status.series),
+        None => format!(
+            "{} readings, {} series, {waiting} records waiting for upstream",
+            status.readings_total, status.series
+        ),
+    }
+}
+
+fn spawn(
+    name: &str,
+    body: impl FnOnce() + Send + 'static,
+) -> Result<std::thread::JoinHandle<()>, Failure> {
+    std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(body)
+        .map_err(|error| Failure::Runtime(format!("cannot start thread {name}: {error}")))
+}
+
+/// Runs a future on a runtime of this thread's own.
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime.block_on(future),
+        // No thread starts without a runtime; a process that cannot have one must end.
+        Err(error) => {
+            tracing::error!(%error, "no runtime");
+            std::process::exit(1);
+        }
+    }
+}

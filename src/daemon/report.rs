@@ -1,0 +1,349 @@
+//! What the outside sees: publications for the result topics, the status snapshot, rows for the
+//! page, and rate-limited log lines for bad input.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use crate::analytics::settings::KalmanModel;
+use crate::analytics::step::{estimate, forecast};
+use crate::config::{Config, ResultFormat, ResultKind};
+use crate::decoder::Fault;
+use crate::engine::{Engine, StepOutput, Unit};
+use crate::engine::registry::Name;
+use crate::http::{BatchInfo, DeviceRow, ForecastRow, ForwardInfo, Query, Status};
+use crate::output::Record;
+use crate::outbox::Shared;
+use crate::pipeline::{Committed, Pipeline};
+use crate::publisher::{Publication, Queue, topic};
+use crate::reading::SeriesId;
+use crate::receiver::router::TopicFault;
+use crate::state::disk::Disk;
+
+/// Points kept for the page's small charts, for each series and in all.
+const HISTORY_POINTS: usize = 120;
+/// Series that have such a history; later ones go without.
+const HISTORY_SERIES: usize = 1000;
+
+/// The result topics' side of the daemon.
+pub struct Results {
+    /// What waits to be published.
+    pub queue: Arc<Queue>,
+}
+
+/// Makes everything that leaves for people and programs.
+pub struct Reporter {
+    prefix: String,
+    format: ResultFormat,
+    kinds: Vec<ResultKind>,
+    min_interval: Duration,
+    /// When a series' estimate was last published, by slot.
+    published: Vec<Option<Instant>>,
+    /// (event time in Unix seconds, reading, level), by slot.
+    history: Vec<VecDeque<(f64, f64, Option<f64>)>>,
+    /// Forwarders' outboxes.
+    pub outboxes: Vec<Arc<Shared>>,
+    /// Checkpoints since start.
+    pub checkpoints: u64,
+    /// Log lines for bad input.
+    pub faults: FaultLog,
+}
+
+impl Reporter {
+    /// For a configuration.
+    pub fn new(config: &Config, outboxes: Vec<Arc<Shared>>) -> Reporter {
+        let mut reporter = Reporter {
+            prefix: String::new(),
+            format: config.results.format,
+            kinds: Vec::new(),
+            min_interval: Duration::ZERO,
+            published: Vec::new(),
+            history: Vec::new(),
+            outboxes,
+            checkpoints: 0,
+            faults: FaultLog::default(),
+        };
+        reporter.configure(config);
+        reporter
+    }
+
+    /// Follows a new configuration.
+    pub fn configure(&mut self, config: &Config) {
+        self.prefix = crate::daemon::prefix(config);
+        self.format = config.results.format;
+        self.kinds.clone_from(&config.results.kinds);
+        self.min_interval = config.results.min_interval;
+    }
+
+    /// The publications of one batch.
+    pub fn publications(
+        &mut self,
+        engine: &Engine,
+        batch: u64,
+        output: &StepOutput,
+        connected: bool,
+    ) -> Vec<Publication> {
+        let mut publications = Vec::new();
+        for record in &output.records {
+            publications.extend(self.record(Some(batch), record));
+        }
+        self.remember(engine, &output.touched);
+        if connected && self.kinds.contains(&ResultKind::Estimate) {
+            self.estimates(engine, &output.touched, &mut publications);
+        }
+        publications
+    }
+
+    /// What is retained and can be asserted again: every series' forecast.
+    pub fn retained(&self, engine: &Engine) -> Vec<Publication> {
+        engine
+            .units()
+            .filter_map(|(_, name, unit)| {
+                let record =
+                    forecast(&name.device, &name.metric, unit.plan(), unit.state(), None)?;
+                self.record(None, &record)
+            })
+            .collect()
+    }
+
+    fn record(&self, batch: Option<u64>, record: &Record) -> Option<Publication> {
+        let (device, metric) = record.series();
+        let (kind, payload, retain) = match record {
+            Record::Aggregate(a) => (ResultKind::Aggregate, self.encode(&**a), false),
+            Record::Forecast(f) => (ResultKind::Forecast, self.encode(&**f), true),
+        };
+        if !self.kinds.contains(&kind) {
+            return None;
+        }
+        let topic = topic(&self.prefix, device, metric, record.kind());
+        Some(Publication { batch, topic, payload, qos: 1, retain })
+    }
+
+    fn encode<T: Serialize>(&self, record: &T) -> Vec<u8> {
+        // Finite numbers and texts: encoding cannot fail.
+        match self.format {
+            ResultFormat::Json => serde_json::to_vec(record).unwrap_or_default(),
+            ResultFormat::Cbor => serde_cbor::to_vec(record).unwrap_or_default(),
+        }
+    }
+
+    /// At most one estimate a series in `min_interval`; the newest counts.
+    fn estimates(
+        &mut self,
+        engine: &Engine,
+        touched: &[SeriesId],
+        publications: &mut Vec<Publication>,
+    ) {
+        let now = Instant::now();
+        for &series in touched {
+            let slot = series.0 as usize;
+            if self.published.len() <= slot {
+                self.published.resize(slot + 1, None);
+            }
+            // A little early is better than every other interval.
+            let due = self.published[slot]
+                .is_none_or(|last| now.duration_since(last) + self.min_interval / 20 >= self.min_interval);
+            let Some((name, unit)) = engine.unit(series) else { continue };
+            let Some(last) = unit.state().last().filter(|_| due) else { continue };
+            let Some(estimate) = estimate(
+                &name.device,
+                &name.metric,
+                unit.plan(),
+                (last.time, last.value, last.update, unit.state().kalman()),
+                engine.meta().clock_trusted,
+            ) else {
+                continue;
+            };
+            self.published[slot] = Some(now);
+            publications.push(Publication {
+                batch: None,
+                topic: topic(&self.prefix, &name.device, &name.metric, "estimate"),
+                payload: self.encode(&estimate),
+                qos: 0,
+                retain: false,
+            });
+        }
+    }
+
+    fn remember(&mut self, engine: &Engine, touched: &[SeriesId]) {
+        for &series in touched {
+            let slot = series.0 as usize;
+            if slot >= HISTORY_SERIES {
+                continue;
+            }
+            if self.history.len() <= slot {
+                self.history.resize_with(slot + 1, VecDeque::new);
+            }
+            let Some((_, unit)) = engine.unit(series) else { continue };
+            let Some(last) = unit.state().last() else { continue };
+            let level = unit.state().kalman().estimate().map(|e| e.level);
+            let history = &mut self.history[slot];
+            if history.len() >= HISTORY_POINTS {
+                history.pop_front();
+            }
+            history.push_back((last.time.nanos() as f64 / 1e9, last.value.get(), level));
+        }
+    }
+
+    /// Brings the snapshot up to date.
+    pub fn report(
+        &self,
+        status: &mut Status,
+        pipeline: &Pipeline<Disk>,
+        results: Option<&Results>,
+        committed: Option<(&Committed, Duration, Duration)>,
+    ) {
+        let engine = pipeline.engine();
+        let totals = engine.totals();
+        status.readings_total = totals.readings;
+        status.drops = engine.drops();
+        status.series = engine.registry().len() as u64;
+        status.max_series = engine.meta().config.max_series as u64;
+        status.journal_bytes_total = pipeline.journal_bytes();
+        status.checkpoint_bytes_total = pipeline.checkpoint_bytes();
+        status.checkpoints_total = self.checkpoints;
+        status.journal_bytes_now = pipeline.storage().journal_bytes();
+        status.duplicates_transport = pipeline.redelivered();
+        status.results = results.map(|results| results.queue.info()).unwrap_or_default();
+        status.forwards = self.outboxes.iter().map(|outbox| forward_info(outbox)).collect();
+        if let Some((committed, took, delay)) = committed
+            && let Some(number) = committed.batch
+        {
+            status.committed(BatchInfo {
+                number,
+                closed: engine.meta().processing_time,
+                readings: committed.readings as u64,
+                messages: committed.messages,
+                duration_ms: took.as_secs_f64() * 1e3,
+                delay_ms: delay.as_secs_f64() * 1e3,
+                journal_bytes: committed.frame_bytes as u64,
+                records: committed.output.records.len() as u64,
+            });
+        }
+    }
+
+    /// Answers the page.
+    pub fn answer(&self, engine: &Engine, query: Query) {
+        match query {
+            Query::Series { search, after, limit, reply } => {
+                let search = search.to_lowercase();
+                let mut found: Vec<(&Name, SeriesId)> = engine
+                    .units()
+                    .filter(|(_, name, _)| {
+                        search.is_empty()
+                            || format!("{}/{}", name.device, name.metric)
+                                .to_lowercase()
+                                .contains(&search)
+                    })
+                    .filter(|(_, name, _)| {
+                        after.as_ref().is_none_or(|(device, metric)| {
+                            (&*name.device, &*name.metric) > (device.as_str(), metric.as_str())
+                        })
+                    })
+                    .map(|(series, name, _)| (name, series))
+                    .collect();
+                found.sort_unstable_by_key(|(name, _)| (&name.device, &name.metric));
+                let rows = found.into_iter().take(limit).filter_map(|(name, series)| {
+                    engine.unit(series).map(|(_, unit)| self.row(series, name, unit))
+                });
+                let _ = reply.send(rows.collect());
+            }
+            Query::One { device, metric, reply } => {
+                let row = engine
+                    .registry()
+                    .get(&device, &metric)
+                    .and_then(|series| Some((series, engine.unit(series)?)))
+                    .map(|(series, (name, unit))| self.row(series, name, unit));
+                let _ = reply.send(row);
+            }
+        }
+    }
+
+    fn row(&self, series: SeriesId, name: &Name, unit: &Unit) -> DeviceRow {
+        let (state, plan) = (unit.state(), unit.plan());
+        let counts = state.counts();
+        let estimate = state.kalman().estimate();
+        let model = match plan.settings.kalman.model {
+            KalmanModel::Off => "off",
+            KalmanModel::Level => "level",
+            KalmanModel::Trend => "trend",
+        };
+        let forecast = state.forecast(plan, None).map(|f| ForecastRow {
+            origin: f.origin,
+            step_s: crate::output::step_seconds(f.step),
+            nominal: f.nominal,
+            mean: f.mean,
+            lower: f.lower,
+            upper: f.upper,
+            model: f.model.to_owned(),
+            coverage: f.coverage,
+            skill: f.skill,
+        });
+        let history = self.history.get(series.0 as usize);
+        DeviceRow {
+            device: name.device.to_string(),
+            metric: name.metric.to_string(),
+            unit: plan.settings.unit.clone(),
+            time: state.last().map(|last| last.time),
+            reading: state.last().map(|last| last.value.get()),
+            level: estimate.map(|e| e.level),
+            variance: estimate.and_then(|e| e.variance),
+            trend: estimate.and_then(|e| e.trend),
+            nis: state.last().and_then(|last| last.update?.nis),
+            count: counts.readings,
+            dropped: counts.invalid + counts.future + counts.duplicate,
+            model: model.to_owned(),
+            forecast,
+            history: history.map(|h| h.iter().copied().collect()).unwrap_or_default(),
+        }
+    }
+}
+
+fn forward_info(outbox: &Shared) -> ForwardInfo {
+    let mut state = outbox.lock();
+    let now = Instant::now();
+    let records = state.spool.records();
+    // Since when something waits, as far as this process knows; a restart begins anew.
+    let since = match (records, state.waiting_since) {
+        (0, _) => None,
+        (_, None) => Some(now),
+        (_, since) => since,
+    };
+    state.waiting_since = since;
+    ForwardInfo {
+        name: state.name.clone(),
+        connected: state.connected,
+        outbox_bytes: state.spool.bytes(),
+        outbox_records: records,
+        oldest_seconds: since.map(|since| now.duration_since(since).as_secs_f64()),
+        last_success: state.last_success,
+        acknowledged_messages: state.acknowledged_messages,
+        next_sequence: state.spool.cursor().next_sequence,
+        dropped_records: state.dropped.map_or(0, |dropped| dropped.records),
+        dropped_readings: state.dropped.map_or(0, |dropped| dropped.readings),
+    }
+}
+
+/// One log line for bad input in a while, with how many there were in between.
+#[derive(Debug, Default)]
+pub struct FaultLog {
+    last: Option<Instant>,
+    unreported: u64,
+}
+
+impl FaultLog {
+    const EVERY: Duration = Duration::from_secs(10);
+
+    /// Logs a fault, unless one was logged a moment ago.
+    pub fn report(&mut self, topic: &str, fault: &Fault) {
+        if self.last.is_some_and(|last| last.elapsed() < Self::EVERY) {
+            self.unreported += 1;
+            return;
+        }
+        let unreported = std::mem::take(&mut self.unreported);
+        self.last = Some(Instant::now());
+        tracing::warn!(reason = fault.reason.name(), unreported, "dropped: {}", TopicFault { topic, fault });
+    }
+}

@@ -1,0 +1,447 @@
+//! The pipeline's thread: one loop, one closed [`Event`], one place that applies it.
+//!
+//! Edge: it owns the clock and says when a batch closes. The list of variants is the list of
+//! everything that can happen to the pipeline.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::{Arc, RwLock};
+use std::time::{Duration, Instant};
+
+use crate::batch::builder::Owed;
+use crate::batch::close::ClosePolicy;
+use crate::clock::{Clock, Trust, clock_trusted};
+use crate::config::{Acknowledge, Config, Trust as ClockTrust};
+use crate::daemon::report::{Reporter, Results};
+use crate::http::{Progress, Query, Status};
+use crate::journal::frame::Frame;
+use crate::mqtt;
+use crate::pipeline::{Committed, Delivered, Moment, Pipeline};
+use crate::reading::{AttendedTime, SECOND};
+use crate::receiver::mqtt::{Arrived, Received};
+use crate::state::disk::{Disk, DiskError};
+
+/// Attended time that one turn of the loop can add at most: if the process was frozen for longer,
+/// the input was not attended.
+const ATTENDED_STEP_MAX: Duration = Duration::from_secs(10);
+/// How often the clock's trust and the disk's free space are looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+/// Longest wait in the loop, so that the watchdog is fed and progress stamped.
+const IDLE: Duration = Duration::from_millis(500);
+/// With less free space than this nothing is taken any more.
+pub const FREE_LEAST: u64 = 16 * 1024 * 1024;
+
+/// Everything that can happen to the pipeline.
+pub enum Event {
+    /// From the receiver.
+    Received(Received),
+    /// The checkpoint of this batch ended.
+    Checkpointed(Result<u64, DiskError>),
+    /// The results' broker is connected: retained topics are asserted again.
+    ResultsConnected,
+    /// A new configuration, checked.
+    Reload(Box<Config>),
+    /// The page asks.
+    Query(Query),
+    /// Commit, checkpoint and end.
+    Stop,
+}
+
+/// Why the loop ended.
+#[derive(Debug)]
+pub enum Ended {
+    /// As asked.
+    Stopped,
+    /// The disk failed; the process must end with an error and recover at the next start.
+    Failed(String),
+}
+
+/// What the pipeline's thread owns.
+pub struct Turn {
+    /// The pipeline.
+    pub pipeline: Pipeline<Disk>,
+    /// The gateway's clock.
+    pub clock: Clock,
+    /// When batches close.
+    pub policy: ClosePolicy,
+    /// What happens.
+    pub events: Receiver<Event>,
+    /// Makes publications and the page's answers.
+    pub reporter: Reporter,
+    /// Result topics.
+    pub results: Option<Arc<Results>>,
+    /// The snapshot for page and metrics.
+    pub status: Arc<RwLock<Status>>,
+    /// Stamped with every turn.
+    pub progress: Progress,
+    /// Makes the receiver let go of the broker.
+    pub paused: Arc<AtomicBool>,
+    /// Configuration in force.
+    pub config: Config,
+    /// Wakes the forwarders after records were added.
+    pub wake_forwarders: Box<dyn Fn() + Send>,
+}
+
+/// What the loop remembers between turns.
+struct Now {
+    start: Instant,
+    last_turn: Instant,
+    attended: AttendedTime,
+    connection: Option<(u64, mqtt::Sender)>,
+    /// Acknowledgements that did not fit the connection's channel.
+    unsent: VecDeque<Owed>,
+    last_commit: Instant,
+    last_look: Option<Instant>,
+    clock_trusted: bool,
+    disk_full: bool,
+    reconnects: u64,
+    stopping: bool,
+}
+
+impl Turn {
+    /// Runs until stopped or failed.
+    pub fn run(mut self) -> Ended {
+        let start = Instant::now();
+        let mut now = Now {
+            start,
+            last_turn: start,
+            attended: self.pipeline.engine().meta().attended,
+            connection: None,
+            unsent: VecDeque::new(),
+            last_commit: start,
+            last_look: None,
+            clock_trusted: false,
+            disk_full: false,
+            reconnects: 0,
+            stopping: false,
+        };
+        match self.turns(&mut now) {
+            Ok(()) => Ended::Stopped,
+            Err(error) => Ended::Failed(error),
+        }
+    }
+
+    fn turns(&mut self, now: &mut Now) -> Result<(), String> {
+        loop {
+            self.look(now);
+            self.progress.stamp();
+            let wait = self.due(now).saturating_duration_since(Instant::now()).min(IDLE);
+            match self.events.recv_timeout(wait) {
+                Ok(event) => self.apply(event, now)?,
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => now.stopping = true,
+            }
+            self.attend(now);
+            self.send_unsent(now);
+            if now.stopping {
+                return self.stop(now);
+            }
+            if self.due(now) <= Instant::now() && !now.disk_full {
+                self.commit(now)?;
+                self.checkpoint()?;
+            }
+        }
+    }
+
+    /// When the next batch must close.
+    fn due(&self, now: &Now) -> Instant {
+        let far = Instant::now() + Duration::from_secs(3600);
+        if now.disk_full {
+            return far;
+        }
+        if self.pipeline.has_config() {
+            return now.start;
+        }
+        let gathered = self.policy.due(self.pipeline.gathered());
+        let gathered = gathered.map(|nanos| now.start + Duration::from_nanos(nanos as u64));
+        // Timers alone make at most one batch an interval.
+        let timers = self.pipeline.engine().next_deadline().map(|deadline| {
+            let left = self.clock.real((deadline.0 - now.attended.0).max(0));
+            let interval = Duration::from_nanos(self.policy.interval as u64);
+            if now.connection.is_some() {
+                (now.last_turn + left).max(now.last_commit + interval)
+            } else if left.is_zero() {
+                now.last_commit + interval
+            } else {
+                far
+            }
+        });
+        gathered.into_iter().chain(timers).min().unwrap_or(far)
+    }
+
+    /// Attended time goes on only while the input is there.
+    fn attend(&self, now: &mut Now) {
+        let instant = Instant::now();
+        let step = instant.duration_since(now.last_turn).min(ATTENDED_STEP_MAX);
+        now.last_turn = instant;
+        if now.connection.is_some() {
+            now.attended.0 += (step.as_nanos() as f64 * self.clock.speed()) as i64;
+        }
+    }
+
+    fn apply(&mut self, event: Event, now: &mut Now) -> Result<(), String> {
+        match event {
+            Event::Received(received) => self.received(received, now),
+            Event::Checkpointed(Ok(batch)) => {
+                self.pipeline.checkpointed(batch).map_err(|e| e.to_string())?;
+                self.reporter.checkpoints += 1;
+                self.report(now, None);
+            }
+            Event::Checkpointed(Err(error)) => return Err(error.to_string()),
+            Event::ResultsConnected => {
+                if let Some(results) = &self.results {
+                    let engine = self.pipeline.engine();
+                    results.queue.push(0, self.reporter.retained(engine));
+                }
+            }
+            Event::Reload(config) => self.reload(*config),
+            Event::Query(query) => self.reporter.answer(self.pipeline.engine(), query),
+            Event::Stop => now.stopping = true,
+        }
+        Ok(())
+    }
+
+    fn received(&mut self, received: Received, now: &mut Now) {
+        match received {
+            Received::Connected { connection, session_present, sender } => {
+                tracing::info!(session_present, "readings: connected to the broker");
+                self.pipeline.connected(session_present);
+                now.reconnects += u64::from(connection > 1);
+                now.connection = Some((connection, sender));
+                now.unsent.clear();
+                self.report(now, None);
+            }
+            Received::Disconnected { reason } => {
+                tracing::debug!(%reason, "readings: connection ended");
+                now.connection = None;
+                now.unsent.clear();
+                self.report(now, None);
+            }
+            Received::Pong { connection } => {
+                if now.connection.as_ref().is_some_and(|(current, _)| *current == connection) {
+                    self.pipeline.pong();
+                }
+            }
+            Received::Messages { connection, messages } => {
+                for arrived in messages {
+                    self.message(connection, &arrived, now);
+                }
+            }
+        }
+    }
+
+    fn message(&mut self, connection: u64, arrived: &Arrived, now: &mut Now) {
+        let m = &arrived.message;
+        let fault = self.pipeline.deliver(&Delivered {
+            connection,
+            topic: &m.topic,
+            payload: &m.payload,
+            qos: m.qos,
+            dup: m.dup,
+            retain: m.retain,
+            packet_id: m.packet_id,
+            arrival: arrived.arrival,
+            now: now.start.elapsed().as_nanos() as i64,
+        });
+        if let Some(fault) = fault {
+            self.reporter.faults.report(&m.topic, &fault);
+        }
+        if self.config.mqtt.ack == Acknowledge::Eager && m.qos > 0 {
+            now.unsent.push_back(Owed { connection, packet_id: m.packet_id });
+            self.send_unsent(now);
+        }
+    }
+
+    fn commit(&mut self, now: &mut Now) -> Result<(), String> {
+        let closed = Instant::now();
+        let delay = self.pipeline.gathered().map_or(Duration::ZERO, |gathered| {
+            now.start.elapsed().saturating_sub(Duration::from_nanos(gathered.opened as u64))
+        });
+        let moment = Moment {
+            now: self.clock.now(),
+            attended: now.attended,
+            clock_trusted: now.clock_trusted,
+        };
+        let committed = self.pipeline.commit(moment).map_err(|e| e.to_string())?;
+        now.last_commit = closed;
+        crate::failpoint::hit("acknowledge-before");
+        if self.config.mqtt.ack == Acknowledge::AfterCommit {
+            now.unsent.extend(&committed.owed);
+            self.send_unsent(now);
+        }
+        if let Some(batch) = committed.batch {
+            if !committed.output.records.is_empty() {
+                (self.wake_forwarders)();
+            }
+            if let Some(results) = &self.results {
+                let engine = self.pipeline.engine();
+                let connected = results.queue.is_connected();
+                let publications =
+                    self.reporter.publications(engine, batch, &committed.output, connected);
+                results.queue.push(batch, publications);
+            }
+            self.report(now, Some((&committed, closed.elapsed(), delay)));
+        }
+        Ok(())
+    }
+
+    /// Through which batch the result topics have everything.
+    fn published_through(&self) -> u64 {
+        self.results.as_ref().map_or(u64::MAX, |results| results.queue.published_through())
+    }
+
+    fn checkpoint(&mut self) -> Result<(), String> {
+        let published_through = self.published_through();
+        if self.pipeline.checkpoint_due(published_through) {
+            let through = published_through.min(self.pipeline.engine().meta().batch);
+            self.pipeline.begin_checkpoint(through, false).map_err(|e| e.to_string())?;
+        }
+        Ok(())
+    }
+
+    /// Sends acknowledgements on the connection that delivered, in receive order.
+    fn send_unsent(&self, now: &mut Now) {
+        let Some((connection, sender)) = &now.connection else {
+            now.unsent.clear();
+            return;
+        };
+        while let Some(owed) = now.unsent.front() {
+            if owed.connection == *connection && sender.try_acknowledge(owed.packet_id).is_err() {
+                // The channel is full: the rest goes with the next turn.
+                return;
+            }
+            now.unsent.pop_front();
+        }
+    }
+
+    /// Looks at what changes slowly: the clock's trust and the disk's free space.
+    fn look(&mut self, now: &mut Now) {
+        let every = if now.disk_full || self.paused.load(Ordering::Relaxed) {
+            Duration::from_secs(1)
+        } else {
+            LOOK_EVERY
+        };
+        if now.last_look.is_some_and(|last| last.elapsed() < every) {
+            return;
+        }
+        now.last_look = Some(Instant::now());
+        let mut awaited = false;
+        now.clock_trusted = match self.config.clock.trust {
+            ClockTrust::Always => true,
+            ClockTrust::Ntp => match clock_trusted() {
+                Trust::Trusted => true,
+                Trust::Untrusted { why } => {
+                    awaited = now.start.elapsed() < self.config.clock.wait;
+                    if awaited && !self.paused.load(Ordering::Relaxed) {
+                        tracing::warn!(%why, wait = ?self.config.clock.wait, "clock not synchronised: waiting before readings are taken (clock.trust, clock.wait)");
+                    }
+                    false
+                }
+            },
+        };
+        let full = match self.pipeline.storage().free_bytes() {
+            Ok(free) => free < FREE_LEAST,
+            Err(error) => {
+                tracing::error!(%error, "free space cannot be read");
+                false
+            }
+        };
+        if full != now.disk_full {
+            now.disk_full = full;
+            let text = "disk full: no readings are taken until there is space; the broker keeps them within its limits";
+            let mut status = self.status.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+            if full {
+                tracing::error!(free_least = FREE_LEAST, "{text}");
+                status.notice(text);
+            } else {
+                tracing::warn!("disk has space again: readings are taken");
+                status.notices.retain(|notice| notice != text);
+            }
+        }
+        self.paused.store(full || awaited, Ordering::Relaxed);
+        self.report(now, None);
+    }
+
+    fn reload(&mut self, config: Config) {
+        match crate::receiver::router::Router::new(&config.mqtt.subscribe) {
+            Ok(router) => {
+                self.pipeline.configure(router, crate::daemon::core_config(&config));
+                self.policy = crate::daemon::close_policy(&config);
+                self.reporter.configure(&config);
+                self.config = config;
+                tracing::info!("configuration reloaded");
+            }
+            Err(error) => tracing::error!(%error, "new configuration refused, the old one goes on"),
+        }
+    }
+
+    fn report(&mut self, now: &Now, committed: Option<(&Committed, Duration, Duration)>) {
+        let awaiting = self.paused.load(Ordering::Relaxed);
+        let reason = match (&now.connection, now.disk_full, awaiting) {
+            (_, true, _) => Some("disk full"),
+            (None, _, true) => Some("waiting for the clock to be synchronised"),
+            (None, ..) => Some("not connected to the broker"),
+            _ => None,
+        };
+        let mut status = self.status.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        status.now = self.clock.now();
+        status.uptime_s = now.start.elapsed().as_secs_f64();
+        status.mqtt_connected = now.connection.is_some();
+        status.clock_trusted = now.clock_trusted;
+        status.ready = reason.is_none();
+        status.not_ready_reason = reason.map(str::to_owned);
+        status.reconnects = now.reconnects;
+        self.reporter.report(&mut status, &self.pipeline, self.results.as_deref(), committed);
+    }
+
+    /// A clean stop: what was gathered is committed, then all dirty units are checkpointed, so
+    /// that the next start has little to replay.
+    fn stop(&mut self, now: &mut Now) -> Result<(), String> {
+        if !now.disk_full {
+            self.commit(now)?;
+        }
+        self.report(now, None);
+        let deadline = Instant::now() + Duration::from_secs(3);
+        // A running checkpoint first; then everything that is dirty, if the result topics have
+        // their share.
+        self.await_checkpoint(deadline)?;
+        let batch = self.pipeline.engine().meta().batch;
+        while self.published_through() < batch && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        if self.published_through() >= batch
+            && self.pipeline.engine().dirty_units() > 0
+            && !self.pipeline.is_checkpointing()
+        {
+            self.pipeline.begin_checkpoint(batch, true).map_err(|e| e.to_string())?;
+            self.await_checkpoint(deadline + Duration::from_secs(1))?;
+        }
+        Ok(())
+    }
+
+    fn await_checkpoint(&mut self, deadline: Instant) -> Result<(), String> {
+        while self.pipeline.is_checkpointing() {
+            let wait = deadline.saturating_duration_since(Instant::now());
+            match self.events.recv_timeout(wait) {
+                Ok(Event::Checkpointed(Ok(batch))) => {
+                    self.pipeline.checkpointed(batch).map_err(|e| e.to_string())?;
+                }
+                Ok(Event::Checkpointed(Err(error))) => return Err(error.to_string()),
+                Ok(_) => {}
+                Err(_) => return Ok(()),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The version of frames that this program writes, for logs.
+pub fn frame_version() -> u32 {
+    Frame::empty(0, crate::reading::ProcessingTime(0), AttendedTime(0)).engine_version
+}
+
+/// Nanoseconds of a duration, for policies.
+pub fn nanos(duration: Duration) -> i64 {
+    i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX / SECOND * SECOND)
+}
