@@ -135,7 +135,8 @@ impl Forwarder {
                     // Not taken: it stays sealed and comes again on the next connection.
                     flight.refused += 1;
                     self.settle(&mut flight)?;
-                    let text = format!("upstream refused a message: {reason}; check its access rules");
+                    let text =
+                        format!("upstream refused a message: {reason}; check its access rules");
                     return Ok(Some(mqtt::MqttError::Refused(text)));
                 }
                 Ok(Event::PublishAcknowledged { .. }) => {

@@ -1,1 +1,7 @@
-fn main() {}
+//! The `weir` command; see [`weir::cli`].
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    weir::cli::main()
+}

@@ -261,7 +261,13 @@ mod tests {
     use super::*;
 
     fn publication(batch: u64, qos: u8) -> Publication {
-        Publication { batch: Some(batch), topic: "t".into(), payload: vec![0; 10], qos, retain: false }
+        Publication {
+            batch: Some(batch),
+            topic: "t".into(),
+            payload: vec![0; 10],
+            qos,
+            retain: false,
+        }
     }
 
     #[test]

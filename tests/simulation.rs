@@ -27,8 +27,9 @@ fn every_seed_ends_as_the_model_says() {
                 scope.spawn(move || {
                     let mut total = sim::world::Outcome::default();
                     for seed in (worker..seeds).step_by(threads as usize) {
-                        let outcome = std::panic::catch_unwind(|| run(seed))
-                            .unwrap_or_else(|_| panic!("seed {seed} failed: SEED={seed} cargo test --test simulation"));
+                        let outcome = std::panic::catch_unwind(|| run(seed)).unwrap_or_else(|_| {
+                            panic!("seed {seed} failed: SEED={seed} cargo test --test simulation")
+                        });
                         total.add(&outcome);
                     }
                     total

@@ -191,7 +191,11 @@ impl UnitState {
     }
 
     /// The forecaster's present forecast of `steps` slots, or as many as the settings say.
-    pub fn forecast(&self, plan: &Plan, steps: Option<usize>) -> Option<crate::analytics::holt_winters::Forecast> {
+    pub fn forecast(
+        &self,
+        plan: &Plan,
+        steps: Option<usize>,
+    ) -> Option<crate::analytics::holt_winters::Forecast> {
         let (forecaster, plan) = (self.forecaster.as_ref()?, plan.forecast.as_ref()?);
         match steps {
             Some(steps) => forecaster.forecast_steps(plan, steps),

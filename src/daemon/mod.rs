@@ -156,17 +156,12 @@ async fn serve(options: Options) -> Result<(), Failure> {
     let runtime_failure = |error: &dyn fmt::Display| Failure::Runtime(error.to_string());
 
     // Signals first, so that a stop during recovery is clean.
-    let mut terminate =
-        signal(SignalKind::terminate()).map_err(|error| runtime_failure(&error))?;
-    let mut interrupt =
-        signal(SignalKind::interrupt()).map_err(|error| runtime_failure(&error))?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(|error| runtime_failure(&error))?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| runtime_failure(&error))?;
     let mut hangup = signal(SignalKind::hangup()).map_err(|error| runtime_failure(&error))?;
 
-    let status = Arc::new(RwLock::new(Status::new(
-        config.gateway.id.clone(),
-        String::new(),
-        clock.now(),
-    )));
+    let status =
+        Arc::new(RwLock::new(Status::new(config.gateway.id.clone(), String::new(), clock.now())));
     let (events, receiver) = sync_channel::<Event>(EVENTS);
     let progress = Progress::new();
 
@@ -303,13 +298,8 @@ async fn serve(options: Options) -> Result<(), Failure> {
             let _ = asks.try_send(Event::ResultsConnected);
         };
         let (queue, stop) = (results.queue.clone(), ended.clone());
-        results_task = Some(tokio::spawn(publisher::run(
-            options,
-            prefix(&config),
-            queue,
-            stop,
-            connected,
-        )));
+        results_task =
+            Some(tokio::spawn(publisher::run(options, prefix(&config), queue, stop, connected)));
     }
 
     let (pipeline_done, mut pipeline_ended) = mpsc::unbounded_channel::<Ended>();
@@ -344,7 +334,8 @@ async fn serve(options: Options) -> Result<(), Failure> {
         options.max_packet = PACKET_MAX;
         // Room for every acknowledgement that can be owed at once.
         options.channel = usize::from(config.mqtt.receive_maximum) + 1024;
-        let receiver = Receiver { options, filters: filters_seen, paused, stop: ended.clone(), clock };
+        let receiver =
+            Receiver { options, filters: filters_seen, paused, stop: ended.clone(), clock };
         let forward = events.clone();
         threads.push(spawn("receiver", move || {
             let hand_on = move |received: Received| forward.send(Event::Received(received)).is_ok();
@@ -475,10 +466,16 @@ async fn reload(
     for (key, changed) in [
         ("[gateway] id", new.gateway.id != old.gateway.id),
         ("[state]", new.state != old.state),
-        ("[mqtt] connection", new.mqtt.login != old.mqtt.login || new.mqtt.keep_alive != old.mqtt.keep_alive),
+        (
+            "[mqtt] connection",
+            new.mqtt.login != old.mqtt.login || new.mqtt.keep_alive != old.mqtt.keep_alive,
+        ),
         ("[[forward]]", new.forwards != old.forwards),
         ("[http]", new.http != old.http),
-        ("[results] enabled or prefix", new.results.enabled != old.results.enabled || new.results.prefix != old.results.prefix),
+        (
+            "[results] enabled or prefix",
+            new.results.enabled != old.results.enabled || new.results.prefix != old.results.prefix,
+        ),
     ] {
         if changed {
             tracing::warn!(key, "this change takes effect with the next restart");

@@ -11,11 +11,11 @@ use crate::analytics::settings::KalmanModel;
 use crate::analytics::step::{estimate, forecast};
 use crate::config::{Config, ResultFormat, ResultKind};
 use crate::decoder::Fault;
-use crate::engine::{Engine, StepOutput, Unit};
 use crate::engine::registry::Name;
+use crate::engine::{Engine, StepOutput, Unit};
 use crate::http::{BatchInfo, DeviceRow, ForecastRow, ForwardInfo, Query, Status};
-use crate::output::Record;
 use crate::outbox::Shared;
+use crate::output::Record;
 use crate::pipeline::{Committed, Pipeline};
 use crate::publisher::{Publication, Queue, topic};
 use crate::reading::SeriesId;
@@ -101,8 +101,7 @@ impl Reporter {
         engine
             .units()
             .filter_map(|(_, name, unit)| {
-                let record =
-                    forecast(&name.device, &name.metric, unit.plan(), unit.state(), None)?;
+                let record = forecast(&name.device, &name.metric, unit.plan(), unit.state(), None)?;
                 self.record(None, &record)
             })
             .collect()
@@ -143,8 +142,9 @@ impl Reporter {
                 self.published.resize(slot + 1, None);
             }
             // A little early is better than every other interval.
-            let due = self.published[slot]
-                .is_none_or(|last| now.duration_since(last) + self.min_interval / 20 >= self.min_interval);
+            let due = self.published[slot].is_none_or(|last| {
+                now.duration_since(last) + self.min_interval / 20 >= self.min_interval
+            });
             let Some((name, unit)) = engine.unit(series) else { continue };
             let Some(last) = unit.state().last().filter(|_| due) else { continue };
             let Some(estimate) = estimate(
@@ -344,6 +344,11 @@ impl FaultLog {
         }
         let unreported = std::mem::take(&mut self.unreported);
         self.last = Some(Instant::now());
-        tracing::warn!(reason = fault.reason.name(), unreported, "dropped: {}", TopicFault { topic, fault });
+        tracing::warn!(
+            reason = fault.reason.name(),
+            unreported,
+            "dropped: {}",
+            TopicFault { topic, fault }
+        );
     }
 }

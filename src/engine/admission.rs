@@ -109,7 +109,8 @@ impl Leavers {
         }
         let own = self.unproven.get(device).map_or(0, Vec::len)
             + self.newcomers.get(device).copied().unwrap_or(0);
-        let most = self.unproven.iter().max_by_key(|(name, all)| (all.len(), std::cmp::Reverse(*name)));
+        let most =
+            self.unproven.iter().max_by_key(|(name, all)| (all.len(), std::cmp::Reverse(*name)));
         if let Some((name, all)) = most
             && (all.len() > own + 1 || (name == device && !all.is_empty()))
         {

@@ -585,11 +585,8 @@ impl Engine {
         }
         let deleted = std::mem::take(&mut self.deleted);
         let written: Vec<u32> = chunks.iter().map(|(series, _)| series.0).collect();
-        let deleted = deleted
-            .into_keys()
-            .filter(|slot| !written.contains(slot))
-            .map(SeriesId)
-            .collect();
+        let deleted =
+            deleted.into_keys().filter(|slot| !written.contains(slot)).map(SeriesId).collect();
         Dirty { batch: self.meta.batch, chunks, deleted }
     }
 

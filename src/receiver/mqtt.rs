@@ -97,8 +97,12 @@ impl Receiver {
             if let MqttError::Oversize { size, .. } = error {
                 // The same packet would come again, for ever: take it once, so that it can be
                 // counted as oversize and acknowledged.
-                self.options.max_packet = u32::try_from(size).unwrap_or(u32::MAX).saturating_add(64);
-                tracing::warn!(size, "raising the packet limit to take one oversize message and drop it");
+                self.options.max_packet =
+                    u32::try_from(size).unwrap_or(u32::MAX).saturating_add(64);
+                tracing::warn!(
+                    size,
+                    "raising the packet limit to take one oversize message and drop it"
+                );
             }
             backoff.connection_ended(started.elapsed());
             if !hand_on(Received::Disconnected { reason: error.to_string() }) {

@@ -165,7 +165,9 @@ impl Disk {
             notices.push(format!("the state could not be used ({why}): it was moved to {} and the daemon starts from what the journal still holds", aside.display()));
         }
         for (which, why) in &found.damaged {
-            notices.push(format!("state of {which:?} is damaged ({why}): it starts from what the journal still holds"));
+            notices.push(format!(
+                "state of {which:?} is damaged ({why}): it starts from what the journal still holds"
+            ));
         }
         let mut stored = Stored { used_through, ..Stored::default() };
         match found.meta {

@@ -2,9 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use weir::analytics::settings::{
-    Align, Layer, Patch, WindowSettings,
-};
+use weir::analytics::settings::{Align, Layer, Patch, WindowSettings};
 use weir::decoder::settings::{Subscription, Values};
 use weir::engine::{CoreConfig, Engine};
 use weir::journal::frame::Frame;
@@ -189,7 +187,10 @@ impl World {
             );
             match recovered {
                 Ok((mut pipeline, recovery)) => {
-                    assert!(recovery.unreadable.is_empty() && recovery.missing == 0, "{recovery:?}");
+                    assert!(
+                        recovery.unreadable.is_empty() && recovery.missing == 0,
+                        "{recovery:?}"
+                    );
                     assert_eq!(recovery.orphans, 0);
                     pipeline.configure(
                         Router::new(&subscriptions()).expect("subscriptions compile"),
@@ -394,8 +395,7 @@ impl World {
                     }
                 }
                 if let Some(batch) = committed.batch {
-                    self.republished
-                        .extend(committed.output.records.iter().filter_map(identity));
+                    self.republished.extend(committed.output.records.iter().filter_map(identity));
                     if self.rng.chance(70) {
                         self.published_through = batch;
                     }
@@ -491,7 +491,10 @@ impl World {
         let drops = pipeline.engine().drops();
         let future = drops.get(DropReason::Future);
         assert_eq!(drops.get(DropReason::Duplicate), self.model.resent, "seed {seed}: resends");
-        assert_eq!((future, drops.get(DropReason::Invalid)), (self.model.future, self.model.invalid));
+        assert_eq!(
+            (future, drops.get(DropReason::Invalid)),
+            (self.model.future, self.model.invalid)
+        );
         for (device, &(count, sum)) in &self.model.published {
             let found = totals.get(device).copied().unwrap_or_default();
             assert_eq!(found, (count, sum as f64), "seed {seed}: totals of {device}");
@@ -503,7 +506,10 @@ impl World {
         }
         // Result topics: everything at least once.
         for identity in identities.into_iter().flatten() {
-            assert!(self.republished.contains(&identity), "seed {seed}: never published {identity}");
+            assert!(
+                self.republished.contains(&identity),
+                "seed {seed}: never published {identity}"
+            );
         }
         // The same frames without crashes: the same state and records, bit for bit.
         let mut clean = Engine::new(CoreConfig::default()).expect("UTC is known");
@@ -537,4 +543,3 @@ fn identity(record: &Record) -> Option<String> {
         Record::Forecast(_) => None,
     }
 }
-

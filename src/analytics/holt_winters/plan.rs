@@ -1,7 +1,7 @@
 //! The forecaster's settings, compiled once per series.
 
-use crate::analytics::quantile::normal_quantile;
 use super::recursion::Parameters;
+use crate::analytics::quantile::normal_quantile;
 use crate::analytics::settings::{
     ForecastInitial, ForecastSettings, HOUR, Seasonal, Smoothing, Trend,
 };

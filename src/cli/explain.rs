@@ -1,0 +1,35 @@
+//! `weir explain`: the settings of one series and where each comes from.
+
+use std::path::Path;
+
+use super::{Failure, load_config, print};
+use crate::config;
+
+/// Show the settings of one series, and the line of the configuration that each comes from
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// DEVICE/METRIC (the metric is what follows the last '/'), or the device alone
+    #[arg(value_name = "DEVICE/METRIC")]
+    series: String,
+    /// The metric, when the first argument is the device alone
+    metric: Option<String>,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// A series that is none; faults of the configuration.
+pub fn run(args: &Args, path: Option<&Path>) -> Result<(), Failure> {
+    let (device, metric) = match &args.metric {
+        Some(metric) => (args.series.as_str(), metric.as_str()),
+        None => args.series.rsplit_once('/').unwrap_or((&args.series, "")),
+    };
+    if device.is_empty() || metric.is_empty() {
+        return Err(Failure::Usage(format!(
+            "{:?} names no series; write e.g. boiler-3/temperature",
+            args.series
+        )));
+    }
+    let config = load_config(path)?;
+    print(&config::explain(&config, device, metric))
+}
