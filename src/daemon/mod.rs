@@ -17,7 +17,7 @@ pub mod turn;
 
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
@@ -26,8 +26,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
 use crate::batch::close::ClosePolicy;
-use crate::clock::Clock;
-use crate::config::{Config, Faults, Login, MqttVersion};
+use crate::clock::{self, Clock, clock_trusted};
+use crate::config::{Config, Faults, Login, MqttVersion, Trust};
 use crate::engine::CoreConfig;
 use crate::forwarder::Forwarder;
 use crate::http::{self, Handle, Progress, Status};
@@ -261,7 +261,9 @@ async fn serve(options: Options) -> Result<(), Failure> {
 
     // Threads.
     let (failed, mut failures) = mpsc::unbounded_channel::<String>();
-    let paused = Arc::new(AtomicBool::new(false));
+    let clock_trusted = watch_clock(&config, &ended)?;
+    let awaited_clock = !clock_trusted.load(Ordering::Relaxed);
+    let paused = Arc::new(AtomicBool::new(awaited_clock));
     let mut threads = Vec::new();
     for (forward, outbox) in config.forwards.iter().zip(&outboxes) {
         let mut options = login(&forward.login, "")?;
@@ -314,6 +316,8 @@ async fn serve(options: Options) -> Result<(), Failure> {
         status: status.clone(),
         progress: progress.clone(),
         paused: paused.clone(),
+        clock_trusted,
+        awaited_clock,
         config: config.clone(),
         wake_forwarders: Box::new(move || {
             for outbox in &wake {
@@ -419,6 +423,41 @@ fn open_disk(config: &Config, events: &SyncSender<Event>) -> Result<OpenedDisk, 
         let _ = events.send(Event::Checkpointed(result));
     };
     Disk::open(&options, done).map_err(|error| Failure::Runtime(error.to_string()))
+}
+
+/// Asks until the clock can be trusted, on a thread of its own since asking may take seconds. Once
+/// trusted it stays so: a clock that has been set is disciplined or free-running, not unset.
+fn watch_clock(config: &Config, ended: &watch::Receiver<bool>) -> Result<Arc<AtomicBool>, Failure> {
+    let trusted = Arc::new(AtomicBool::new(config.clock.trust == Trust::Always));
+    if trusted.load(Ordering::Relaxed) {
+        return Ok(trusted);
+    }
+    let (seen, ended, wait) = (trusted.clone(), ended.clone(), config.clock.wait);
+    let (asked, first) = std::sync::mpsc::channel();
+    spawn("clock", move || {
+        let mut told = false;
+        while !*ended.borrow() {
+            match clock_trusted() {
+                clock::Trust::Trusted => {
+                    seen.store(true, Ordering::Relaxed);
+                    if told {
+                        tracing::info!("clock synchronised");
+                    }
+                    return;
+                }
+                clock::Trust::Untrusted { why } if !told => {
+                    told = true;
+                    tracing::warn!(%why, ?wait, "clock not synchronised: readings wait for it at the broker, so long at most ([clock] trust, wait)");
+                }
+                clock::Trust::Untrusted { .. } => {}
+            }
+            let _ = asked.send(());
+            std::thread::sleep(Duration::from_secs(1));
+        }
+    })?;
+    // Mostly it is synchronised: then nothing needs to be paused first.
+    let _ = first.recv_timeout(Duration::from_secs(3));
+    Ok(trusted)
 }
 
 /// On a full disk sled cannot even be opened: waits for space, visibly.

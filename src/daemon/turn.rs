@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use crate::batch::builder::Owed;
 use crate::batch::close::ClosePolicy;
-use crate::clock::{Clock, Trust, clock_trusted};
-use crate::config::{Acknowledge, Config, Trust as ClockTrust};
+use crate::clock::Clock;
+use crate::config::{Acknowledge, Config};
 use crate::daemon::report::{Reporter, Results};
 use crate::http::{Progress, Query, Status};
 use crate::journal::frame::Frame;
@@ -77,6 +77,10 @@ pub struct Turn {
     pub progress: Progress,
     /// Makes the receiver let go of the broker.
     pub paused: Arc<AtomicBool>,
+    /// Turns true when the clock can be trusted.
+    pub clock_trusted: Arc<AtomicBool>,
+    /// Readings wait for the clock.
+    pub awaited_clock: bool,
     /// Configuration in force.
     pub config: Config,
     /// Wakes the forwarders after records were added.
@@ -317,29 +321,20 @@ impl Turn {
 
     /// Looks at what changes slowly: the clock's trust and the disk's free space.
     fn look(&mut self, now: &mut Now) {
-        let every = if now.disk_full || self.paused.load(Ordering::Relaxed) {
-            Duration::from_secs(1)
-        } else {
-            LOOK_EVERY
-        };
+        let every =
+            if now.disk_full || !now.clock_trusted { Duration::from_secs(1) } else { LOOK_EVERY };
         if now.last_look.is_some_and(|last| last.elapsed() < every) {
             return;
         }
         now.last_look = Some(Instant::now());
-        let mut awaited = false;
-        now.clock_trusted = match self.config.clock.trust {
-            ClockTrust::Always => true,
-            ClockTrust::Ntp => match clock_trusted() {
-                Trust::Trusted => true,
-                Trust::Untrusted { why } => {
-                    awaited = now.start.elapsed() < self.config.clock.wait;
-                    if awaited && !self.paused.load(Ordering::Relaxed) {
-                        tracing::warn!(%why, wait = ?self.config.clock.wait, "clock not synchronised: waiting before readings are taken (clock.trust, clock.wait)");
-                    }
-                    false
-                }
-            },
-        };
+        now.clock_trusted = self.clock_trusted.load(Ordering::Relaxed);
+        let awaited = !now.clock_trusted && now.start.elapsed() < self.config.clock.wait;
+        if !awaited && self.awaited_clock {
+            tracing::warn!(
+                "clock still not synchronised: readings are taken all the same, results are marked clock_untrusted"
+            );
+        }
+        self.awaited_clock = awaited;
         let full = match self.pipeline.storage().free_bytes() {
             Ok(free) => free < FREE_LEAST,
             Err(error) => {
