@@ -37,7 +37,7 @@ lint: packages ## formatting, clippy on everything, docs: no warnings
 	@cargo fmt --check
 	@cargo clippy --quiet $(CARGO_FLAGS) --all-targets -- -D warnings
 	@cargo clippy --quiet $(CARGO_FLAGS) --lib --bins --all-features -- -D warnings
-	@RUSTDOCFLAGS='-D warnings' cargo doc --quiet $(CARGO_FLAGS) --lib --no-deps
+	@RUSTDOCFLAGS='-D warnings -A rustdoc::private_intra_doc_links' cargo doc --quiet $(CARGO_FLAGS) --lib --no-deps
 
 .PHONY: deny
 deny: ## licences, sources and (where there is a snapshot) advisories of the dependencies
