@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::analytics::holt_winters::{ForecastPlan, Forecaster};
+use crate::analytics::holt_winters::{ForecastPlan, Forecaster, SlotsClosed};
 use crate::analytics::kalman::{Kalman, KalmanPlan, Update, Verdict};
 use crate::analytics::settings::{KalmanModel, Settings};
 use crate::batch::order::{Held, Order, Watermark};
@@ -203,6 +203,22 @@ impl UnitState {
         }
     }
 
+    /// The forecast of `steps` slots as if the series had ended: the open slot counts with what it
+    /// has, so the first element is the slot after the last reading's.
+    pub fn forecast_after_end(
+        &self,
+        plan: &Plan,
+        steps: usize,
+    ) -> Option<crate::analytics::holt_winters::Forecast> {
+        let (forecaster, plan) = (self.forecaster.as_ref()?, plan.forecast.as_ref()?);
+        let last = self.last?;
+        let mut forecaster = forecaster.clone();
+        // A reading beyond the slot's end closes it; of the slot that it opens nothing is looked at.
+        let next = (last.time.nanos().div_euclid(plan.step()) + 1) * plan.step();
+        forecaster.observe(plan, EventTime::clamped(next), last.value);
+        forecaster.forecast_steps(plan, steps)
+    }
+
     /// When something must happen without further readings.
     pub fn next_deadline(&self) -> Option<AttendedTime> {
         match (self.panes.next_deadline(), self.order.next_deadline()) {
@@ -356,11 +372,16 @@ impl UnitState {
             if let Verdict::Shift { delta, .. } = update.verdict {
                 forecaster.shift_level(plan, delta);
             }
-            effects.slot_closed |= forecaster.observe(plan, time, value).is_some();
+            if let Some(slots) = forecaster.observe(plan, time, value) {
+                effects.slot_closed = true;
+                if let Some(details) = &mut effects.details {
+                    details.slots.push(slots);
+                }
+            }
         }
         self.last = Some(Last { time, value, update: Some(update) });
-        if let Some(readings) = &mut effects.every_reading {
-            readings.push((time, value, update, self.kalman.clone()));
+        if let Some(details) = &mut effects.details {
+            details.readings.push((time, value, update, self.kalman.clone()));
         }
         effects.filtered = true;
     }
@@ -414,8 +435,18 @@ pub struct Effects {
     pub slot_closed: bool,
     /// A reading reached the filter, so there is a new estimate.
     pub filtered: bool,
-    /// Where wanted (`replay --every-reading`): each reading with what the filter made of it.
-    pub every_reading: Option<Vec<(EventTime, Finite, Update, Kalman)>>,
+    /// Where wanted ([`Engine::keep_details`](crate::engine::Engine::keep_details)): what a live
+    /// run does not look at.
+    pub details: Option<Box<Details>>,
+}
+
+/// What the step went through, reading by reading and slot by slot.
+#[derive(Clone, Debug, Default)]
+pub struct Details {
+    /// Each reading that reached the filter, with what the filter made of it and its state after.
+    pub readings: Vec<(EventTime, Finite, Update, Kalman)>,
+    /// Each slot that closed, with what had been forecast for it.
+    pub slots: Vec<SlotsClosed>,
 }
 
 /// The record of a closed pane.
@@ -460,8 +491,16 @@ pub fn forecast(
     unit: &UnitState,
     steps: Option<usize>,
 ) -> Option<Record> {
-    let f = unit.forecast(plan, steps)?;
-    Some(Record::Forecast(Box::new(Forecast {
+    Some(forecast_record(device, metric, unit.forecast(plan, steps)?))
+}
+
+/// The record of a forecast.
+pub fn forecast_record(
+    device: &Arc<str>,
+    metric: &Arc<str>,
+    f: crate::analytics::holt_winters::Forecast,
+) -> Record {
+    Record::Forecast(Box::new(Forecast {
         device: device.clone(),
         metric: metric.clone(),
         origin: f.origin,
@@ -473,7 +512,7 @@ pub fn forecast(
         model: f.model,
         coverage: f.coverage,
         skill: f.skill,
-    })))
+    }))
 }
 
 /// The estimate after a reading; `None` for a series without a filter or before its first reading.

@@ -7,6 +7,7 @@ pub mod check;
 pub mod demo;
 pub mod explain;
 pub mod logging;
+pub mod replay;
 pub mod run;
 
 use std::fmt;
@@ -42,6 +43,7 @@ enum Command {
     Check(check::Args),
     Demo(demo::Args),
     Explain(explain::Args),
+    Replay(replay::Args),
 }
 
 fn run(cli: Cli) -> Result<(), Failure> {
@@ -51,6 +53,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Demo(args) => demo::run(&args, config),
         Command::Check(args) => check::run(&args, config),
         Command::Explain(args) => explain::run(&args, config),
+        Command::Replay(args) => replay::run(&args, config),
     }
 }
 

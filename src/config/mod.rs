@@ -8,6 +8,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::analytics::settings::{Layer, Settings};
+use crate::engine::CoreConfig;
 
 mod broker;
 mod check;
@@ -141,6 +142,20 @@ impl Config {
         match Config::from_text(text) {
             Ok(config) => config,
             Err(faults) => panic!("the defaults are faulty: {faults}"),
+        }
+    }
+
+    /// The part that the core depends on, as it travels in journal frames.
+    pub fn core_config(&self) -> CoreConfig {
+        CoreConfig {
+            layers: self.layers.clone(),
+            time_zone: self.gateway.time_zone.clone(),
+            max_series: self.series.max_series as usize,
+            max_panes: self.series.max_panes as usize,
+            max_ahead: self.series.max_ahead,
+            evict_idle: self.series.evict_idle,
+            retire_idle: self.series.retire_idle,
+            ..CoreConfig::default()
         }
     }
 

@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::analytics::settings::{Layer, Settings};
 use crate::analytics::step::{
-    Effects, Plan, StepContext, UnitCounts, UnitState, aggregate, forecast,
+    Details, Effects, Plan, StepContext, UnitCounts, UnitState, aggregate, forecast,
 };
 use crate::batch::pane::PaneContext;
 use crate::batch::window::Zone;
@@ -156,6 +156,20 @@ pub struct StepOutput {
     pub records: Vec<Record>,
     /// Series with a new estimate, in slot order.
     pub touched: Vec<SeriesId>,
+    /// What became of each series' readings and slots, in slot order; empty unless asked for with
+    /// [`Engine::keep_details`].
+    pub details: Vec<Detail>,
+}
+
+/// What a step went through in one series.
+#[derive(Clone, Debug)]
+pub struct Detail {
+    /// The series; it may have left with this step.
+    pub name: Name,
+    /// Its settings and constants.
+    pub plan: Arc<Plan>,
+    /// Readings and slots, in the order in which they were taken.
+    pub details: Details,
 }
 
 /// All units.
@@ -339,10 +353,10 @@ impl Engine {
         Ok(output)
     }
 
-    /// Where wanted (`replay --every-reading`): each reading that reached a filter since the last
-    /// call, by series, is kept; see [`Effects::every_reading`].
-    pub fn keep_every_reading(&mut self) {
-        self.effects.every_reading = Some(Vec::new());
+    /// From now on each step's output carries its [`Detail`]s (`replay`, tests). Costs a copy of
+    /// the filter's state a reading.
+    pub fn keep_details(&mut self) {
+        self.effects.details = Some(Box::default());
     }
 
     /// Applies readings and due timers, in slot order.
@@ -409,6 +423,15 @@ impl Engine {
             self.dirty.push_back((batch, slot));
         }
         let Some(name) = self.registry.name(SeriesId(slot)) else { return };
+        if let Some(details) = &mut self.effects.details
+            && !(details.readings.is_empty() && details.slots.is_empty())
+        {
+            output.details.push(Detail {
+                name: name.clone(),
+                plan: unit.plan.clone(),
+                details: std::mem::take(&mut **details),
+            });
+        }
         for pane in self.effects.closed.drain(..) {
             output.records.push(Record::Aggregate(Box::new(aggregate(
                 &name.device,

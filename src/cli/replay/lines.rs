@@ -1,0 +1,114 @@
+//! The lines that `weir replay` writes: records as NDJSON, `kind` first.
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+
+use crate::analytics::step::estimate;
+use crate::engine::{Detail, StepOutput};
+use crate::output::{Estimate, Kinded, Record};
+
+/// An estimate as `--every-reading` writes it.
+#[derive(Debug, Serialize)]
+struct EveryReading<'a> {
+    kind: &'static str,
+    #[serde(flatten)]
+    estimate: &'a Estimate,
+    /// In [0, 1].
+    score: f64,
+    #[serde(flatten)]
+    full: Option<Full>,
+}
+
+/// What `--full` adds. Time unit: second. `None` while it is not known.
+#[derive(Debug, Serialize)]
+struct Full {
+    state: Option<Vec<f64>>,
+    covariance: Option<Vec<Vec<f64>>>,
+    loglik: Option<f64>,
+}
+
+/// What is written of each reading.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EstimateLines {
+    /// Nothing.
+    None,
+    /// An estimate with its score.
+    Plain,
+    /// … with state, covariance and log-likelihood.
+    Full,
+}
+
+/// Writes what a batch made: estimates, then records.
+///
+/// # Errors
+/// As the output says.
+pub fn write_output(
+    out: &mut impl Write,
+    output: &StepOutput,
+    estimates: EstimateLines,
+) -> io::Result<()> {
+    if estimates != EstimateLines::None {
+        for detail in &output.details {
+            write_estimates(out, detail, estimates == EstimateLines::Full)?;
+        }
+    }
+    output.records.iter().try_for_each(|record| write_record(out, record))
+}
+
+fn write_estimates(out: &mut impl Write, detail: &Detail, full: bool) -> io::Result<()> {
+    let (device, metric) = (&detail.name.device, &detail.name.metric);
+    for (time, value, update, kalman) in &detail.details.readings {
+        let reading = (*time, *value, Some(*update), kalman);
+        // `None`: the series has no filter.
+        let Some(estimate) = estimate(device, metric, &detail.plan, reading, true) else {
+            continue;
+        };
+        let full = full.then(|| {
+            let (state, covariance) = kalman.state_and_covariance().unzip();
+            Full { state, covariance, loglik: update.loglik() }
+        });
+        let score = score(update.nis);
+        write_line(out, &EveryReading { kind: "estimate", estimate: &estimate, score, full })?;
+    }
+    Ok(())
+}
+
+/// Writes one record.
+///
+/// # Errors
+/// As the output says.
+pub fn write_record(out: &mut impl Write, record: &Record) -> io::Result<()> {
+    let kind = record.kind();
+    match record {
+        Record::Aggregate(record) => write_line(out, &Kinded { kind, record: &**record }),
+        Record::Forecast(record) => write_line(out, &Kinded { kind, record: &**record }),
+    }
+}
+
+fn write_line(out: &mut impl Write, line: &impl Serialize) -> io::Result<()> {
+    serde_json::to_writer(&mut *out, line)?;
+    out.write_all(b"\n")
+}
+
+/// How unusual a reading is, in [0, 1]: the probability that the filter's model gives to a smaller
+/// normalised innovation squared, P(χ²₁ < nis) = erf(√(nis/2)). 0 where nothing was expected.
+fn score(nis: Option<f64>) -> f64 {
+    nis.map_or(0.0, |nis| libm::erf((nis / 2.0).sqrt()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::analytics::quantile::chi_square_quantile;
+
+    #[test]
+    fn the_score_is_the_chi_square_distribution() {
+        assert_eq!(score(None), 0.0);
+        assert_eq!(score(Some(0.0)), 0.0);
+        for p in [0.1, 0.5, 0.95, 0.9999] {
+            assert!((score(Some(chi_square_quantile(p, 1))) - p).abs() < 1e-12, "{p}");
+        }
+        assert_eq!(score(Some(1e300)), 1.0);
+    }
+}
