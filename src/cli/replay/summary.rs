@@ -178,8 +178,9 @@ fn number(value: f64) -> String {
     if size != 0.0 && !(1e-3..1e6).contains(&size) {
         return format!("{value:.3e}");
     }
-    let digits = [10.0, 100.0, 1000.0].iter().filter(|&&limit| size >= limit).count();
-    format!("{value:.*}", 3 - digits)
+    let limits = [1e-2, 1e-1, 1.0, 1e1, 1e2, 1e3];
+    let digits = limits.iter().filter(|&&limit| size < limit || size == 0.0).count();
+    format!("{value:.digits$}")
 }
 
 #[cfg(test)]
@@ -189,8 +190,9 @@ mod tests {
     #[test]
     fn numbers_keep_four_digits() {
         let cases = [
-            (0.0, "0.000"),
-            (0.01234, "0.012"),
+            (0.0, "0.000000"),
+            (0.001, "0.001000"),
+            (0.01234, "0.01234"),
             (1.23456, "1.235"),
             (12.3456, "12.35"),
             (1234.56, "1235"),
