@@ -58,7 +58,8 @@ fn a_good_configuration_is_costed() {
 #[test]
 fn all_faults_are_reported_with_their_place() {
     let folder = tempfile::tempdir().unwrap();
-    let text = GOOD.replace("lateness", "latenes").replace("sensors/{device}", "sensors/#/{device}");
+    let text =
+        GOOD.replace("lateness", "latenes").replace("sensors/{device}", "sensors/#/{device}");
     std::fs::write(folder.path().join("weir.toml"), text).unwrap();
     let (code, out, err) = texts(&weir(folder.path(), &["--config", "weir.toml", "check"]));
     assert_eq!((code, out.as_str()), (Some(78), ""));

@@ -340,7 +340,10 @@ fn what_cannot_be_replayed_is_said_plainly() {
     std::fs::write(folder.path().join("empty.csv"), "").unwrap();
     std::fs::write(folder.path().join("prose.csv"), "Dear diary\n").unwrap();
     let (code, text) = run(&["replay", "none.csv"]);
-    assert_eq!((code, text.as_str()), (Some(1), "weir: none.csv: No such file or directory (os error 2)\n"));
+    assert_eq!(
+        (code, text.as_str()),
+        (Some(1), "weir: none.csv: No such file or directory (os error 2)\n")
+    );
     let (code, text) = run(&["replay", "empty.csv"]);
     assert_eq!(code, Some(1));
     assert!(text.contains("empty.csv: is empty; expected a CSV header or NDJSON"), "{text}");

@@ -220,8 +220,9 @@ impl UnitState {
     }
 
     /// When something must happen without further readings.
-    pub fn next_deadline(&self) -> Option<AttendedTime> {
-        match (self.panes.next_deadline(), self.order.next_deadline()) {
+    pub fn next_deadline(&self, plan: &Plan) -> Option<AttendedTime> {
+        let pending = self.order.pending_watermark(plan.settings.lateness);
+        match (self.panes.next_deadline(pending), self.order.next_deadline()) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
         }
@@ -265,7 +266,7 @@ impl UnitState {
             self.order.advance(time);
             if self.kalman.frontier().is_some_and(|frontier| time < frontier) {
                 self.counts.unordered += 1;
-                let watermark = self.order.watermark(settings.lateness).unwrap_or(Watermark::START);
+                let watermark = self.watermark(plan);
                 self.fill(plan, context, (time, value), watermark, false, effects);
             } else if settings.hold > 0 || self.order.held() > 0 {
                 // Readings held under an earlier setting go first.
@@ -277,18 +278,24 @@ impl UnitState {
         }
         self.counts.forgotten += self.order.prune(settings.lateness, context.max_recent);
         self.release(plan, context, effects);
-        if let Some(watermark) = self.order.watermark(settings.lateness) {
-            self.panes.close_passed(watermark, &mut effects.closed);
-        }
+        self.panes.close_passed(self.watermark(plan), &mut effects.closed);
+    }
+
+    /// The watermark behind the readings that have had their turn: those still held must find the
+    /// panes as they would had they not been held.
+    fn watermark(&self, plan: &Plan) -> Watermark {
+        let lateness = plan.settings.lateness;
+        self.last.map_or(Watermark::START, |last| Watermark::behind(last.time, lateness))
     }
 
     /// Does what is due at the batch's attended time; `true` when anything was.
     pub fn tick(&mut self, plan: &Plan, context: &StepContext<'_>, effects: &mut Effects) -> bool {
-        if self.next_deadline().is_none_or(|deadline| deadline > context.pane.attended) {
+        if self.next_deadline(plan).is_none_or(|deadline| deadline > context.pane.attended) {
             return false;
         }
         self.release(plan, context, effects);
-        self.panes.close_due(context.pane.attended, &mut effects.closed);
+        let pending = self.order.pending_watermark(plan.settings.lateness);
+        self.panes.close_due(context.pane.attended, pending, &mut effects.closed);
         true
     }
 
@@ -399,7 +406,7 @@ impl UnitState {
         let settings = &plan.settings;
         self.panes.add(
             &settings.windows,
-            settings.lateness,
+            settings.lateness + settings.hold,
             watermark,
             &context.pane,
             time,

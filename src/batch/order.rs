@@ -128,6 +128,11 @@ impl Order {
         self.held.drain(..count).collect()
     }
 
+    /// The watermark as it will be at the turn of the earliest reading held; `None`: none is held.
+    pub fn pending_watermark(&self, lateness: i64) -> Option<Watermark> {
+        self.held.first().map(|held| Watermark::behind(held.time, lateness))
+    }
+
     /// How many readings are held.
     pub fn held(&self) -> usize {
         self.held.len()

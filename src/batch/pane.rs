@@ -74,13 +74,20 @@ pub struct Panes {
     open: Vec<Pane>,
 }
 
+impl Pane {
+    fn waits_for(&self, pending: Option<Watermark>) -> bool {
+        !self.late && pending.is_some_and(|watermark| !watermark.has_passed(self.end))
+    }
+}
+
 impl Panes {
     /// Puts a reading into its pane of every window. Panes that must close on the way go to `closed`.
+    /// `patience`: nanoseconds of attended time that a pane stays open after its end.
     #[expect(clippy::too_many_arguments, reason = "one reading with all it is judged by")]
     pub fn add(
         &mut self,
         windows: &[WindowSettings],
-        lateness: i64,
+        patience: i64,
         watermark: Watermark,
         context: &PaneContext<'_>,
         time: EventTime,
@@ -97,7 +104,7 @@ impl Panes {
             let deadline = |pane_start: EventTime, pane_end: EventTime| {
                 let size = pane_end.nanos() - pane_start.nanos();
                 let left = (pane_end.nanos() - context.now.0).clamp(0, size + context.max_ahead);
-                AttendedTime(context.attended.0 + left + lateness)
+                AttendedTime(context.attended.0 + left + patience)
             };
             let pane = match found {
                 Some(at) => {
@@ -151,9 +158,14 @@ impl Panes {
         self.close_where(closed, |pane| !pane.late && watermark.has_passed(pane.end));
     }
 
-    /// Closes the panes whose deadline has come.
-    pub fn close_due(&mut self, attended: AttendedTime, closed: &mut Vec<Pane>) {
-        self.close_where(closed, |pane| pane.deadline <= attended);
+    /// Closes the panes whose deadline has come. `pending`: see [`next_deadline`](Self::next_deadline).
+    pub fn close_due(
+        &mut self,
+        attended: AttendedTime,
+        pending: Option<Watermark>,
+        closed: &mut Vec<Pane>,
+    ) {
+        self.close_where(closed, |pane| pane.deadline <= attended && !pane.waits_for(pending));
     }
 
     /// Closes all (the series leaves).
@@ -178,9 +190,11 @@ impl Panes {
         }
     }
 
-    /// When the next pane closes without further readings.
-    pub fn next_deadline(&self) -> Option<AttendedTime> {
-        self.open.iter().map(|pane| pane.deadline).min()
+    /// When the next pane closes without further readings. `pending`: the watermark as it will be
+    /// at the turn of the earliest reading that is held back. Panes that this reading finds open
+    /// wait for it, so that what they hold does not depend on when batches closed.
+    pub fn next_deadline(&self, pending: Option<Watermark>) -> Option<AttendedTime> {
+        self.open.iter().filter(|pane| !pane.waits_for(pending)).map(|pane| pane.deadline).min()
     }
 
     /// The open panes, in no order that means anything.

@@ -34,7 +34,9 @@ pub fn init(log: &Log) -> Result<(), String> {
 fn filter(level: LogLevel, variable: Option<&str>) -> Result<Targets, String> {
     let targets = match variable.map(str::trim).filter(|text| !text.is_empty()) {
         Some(text) => text.parse::<Targets>().map_err(|error| {
-            format!("{LEVEL_VARIABLE}={text:?}: {error}; write e.g. debug, or info,weir::mqtt=debug")
+            format!(
+                "{LEVEL_VARIABLE}={text:?}: {error}; write e.g. debug, or info,weir::mqtt=debug"
+            )
         })?,
         None => Targets::new().with_default(match level {
             LogLevel::Error => LevelFilter::ERROR,
@@ -68,7 +70,11 @@ mod tests {
             (Some("info,rumqttd=info"), "rumqttd", Level::INFO, true),
         ] {
             let filter = filter(LogLevel::Warn, variable).unwrap();
-            assert_eq!(filter.would_enable(target, &level), written, "{variable:?} {target} {level}");
+            assert_eq!(
+                filter.would_enable(target, &level),
+                written,
+                "{variable:?} {target} {level}"
+            );
         }
     }
 

@@ -562,7 +562,7 @@ impl Engine {
     /// mostly move a little later; a stale entry then costs one look, not one update a batch.
     fn schedule(&mut self, slot: u32) {
         let Some(Some(unit)) = self.units.get_mut(slot as usize) else { return };
-        if let Some(deadline) = unit.state.next_deadline()
+        if let Some(deadline) = unit.state.next_deadline(&unit.plan)
             && deadline < unit.timer
         {
             unit.timer = deadline;

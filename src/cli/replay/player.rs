@@ -165,9 +165,12 @@ mod tests {
 
     #[test]
     fn batches_close_by_event_time_and_the_end_closes_every_pane() {
-        let (player, outputs) = play(&[("a", 0, 1.0), ("a", 1, 2.0), ("a", 2, 3.0), ("a", 70, 4.0)]);
-        let batches: Vec<usize> =
-            outputs.iter().map(|o| o.details.iter().map(|d| d.details.readings.len()).sum()).collect();
+        let (player, outputs) =
+            play(&[("a", 0, 1.0), ("a", 1, 2.0), ("a", 2, 3.0), ("a", 70, 4.0)]);
+        let batches: Vec<usize> = outputs
+            .iter()
+            .map(|o| o.details.iter().map(|d| d.details.readings.len()).sum())
+            .collect();
         assert_eq!(batches, [2, 1, 1, 0], "two seconds a batch, and one after the end");
         assert_eq!(counts(&outputs), [3, 1]);
         assert_eq!(player.engine().next_deadline(), None);

@@ -112,7 +112,11 @@ impl fmt::Display for Report<'_> {
             "filter      {} outliers, {} level shifts, {} readings behind it",
             totals.outliers, totals.shifts, totals.unordered
         )?;
-        writeln!(f, "written     {} aggregates, {} forecasts", summary.aggregates, summary.forecasts)?;
+        writeln!(
+            f,
+            "written     {} aggregates, {} forecasts",
+            summary.aggregates, summary.forecasts
+        )?;
         self.write_scores(f)
     }
 }
