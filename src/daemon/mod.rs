@@ -28,7 +28,6 @@ use tokio::sync::{mpsc, watch};
 use crate::batch::close::ClosePolicy;
 use crate::clock::{self, Clock, clock_trusted};
 use crate::config::{Config, Faults, Login, MqttVersion, Trust};
-use crate::engine::CoreConfig;
 use crate::forwarder::Forwarder;
 use crate::http::{self, Handle, Progress, Status};
 use crate::mqtt;
@@ -82,20 +81,6 @@ pub struct Options {
     pub stop: watch::Receiver<bool>,
     /// Told the page's address once it listens, and the status to look at.
     pub started: Box<dyn FnOnce(Option<std::net::SocketAddr>, Arc<RwLock<Status>>) + Send>,
-}
-
-/// The part of the configuration that the core depends on.
-pub fn core_config(config: &Config) -> CoreConfig {
-    CoreConfig {
-        layers: config.layers.clone(),
-        time_zone: config.gateway.time_zone.clone(),
-        max_series: config.series.max_series as usize,
-        max_panes: config.series.max_panes as usize,
-        max_ahead: config.series.max_ahead,
-        evict_idle: config.series.evict_idle,
-        retire_idle: config.series.retire_idle,
-        ..CoreConfig::default()
-    }
 }
 
 /// When batches close.
@@ -257,7 +242,7 @@ async fn serve(options: Options) -> Result<(), Failure> {
     }
     let router = Router::new(&config.mqtt.subscribe).map_err(Failure::Config)?;
     let (filters, filters_seen) = watch::channel(router.filters());
-    pipeline.configure(router, core_config(&config));
+    pipeline.configure(router, config.core_config());
 
     // Threads.
     let (failed, mut failures) = mpsc::unbounded_channel::<String>();

@@ -361,7 +361,7 @@ impl Turn {
     fn reload(&mut self, config: Config) {
         match crate::receiver::router::Router::new(&config.mqtt.subscribe) {
             Ok(router) => {
-                self.pipeline.configure(router, crate::daemon::core_config(&config));
+                self.pipeline.configure(router, config.core_config());
                 self.policy = crate::daemon::close_policy(&config);
                 self.reporter.configure(&config);
                 self.config = config;
