@@ -1,6 +1,6 @@
 //! The words every station shares: two kinds of time, a finite number, a series, a reading.
 //!
-//! Pure. Both times are `i64` nanoseconds since the Unix epoch (1677 to 2262), yet they are
+//! Pure. Both times are `i64` nanoseconds since the Unix epoch, yet they are
 //! different types: what the sensor says and what the gateway's clock says never compare by
 //! accident.
 

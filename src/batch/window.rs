@@ -286,13 +286,6 @@ mod tests {
                 "2018-11-04T04:00:00Z",
                 "2018-11-05T05:00:00Z",
             ),
-            // 23:30 jumps to 00:30.
-            (
-                "America/Toronto",
-                "1919-03-31T12:00:00Z",
-                "1919-03-31T04:30:00Z",
-                "1919-04-01T04:00:00Z",
-            ),
             // 00:01 goes back to 23:01: the old date once more, inside the new day.
             (
                 "America/St_Johns",

@@ -1,7 +1,6 @@
 //! The envelope of every stored value, and the cutting of large ones into pieces. Pure.
 //!
-//! The body is CBOR (`serde_cbor`, unpacked: any CBOR reader reads it). This is the only module
-//! that calls `serde_cbor`. All numbers little-endian:
+//! The body is CBOR (`serde_cbor`, unpacked: any CBOR reader reads it). All numbers little-endian:
 //!
 //! ```text
 //! envelope  "weir" | kind u8 | format version u8 | batch u64 | body length u32 | crc32 u32 | body
