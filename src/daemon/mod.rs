@@ -80,8 +80,11 @@ pub struct Options {
     /// Turns true to stop (besides SIGTERM and SIGINT).
     pub stop: watch::Receiver<bool>,
     /// Told the page's address once it listens, and the status to look at.
-    pub started: Box<dyn FnOnce(Option<std::net::SocketAddr>, Arc<RwLock<Status>>) + Send>,
+    pub started: Started,
 }
+
+/// Takes the page's address (if there is one) and the status to look at.
+pub type Started = Box<dyn FnOnce(Option<std::net::SocketAddr>, Arc<RwLock<Status>>) + Send>;
 
 /// When batches close.
 pub fn close_policy(config: &Config) -> ClosePolicy {
