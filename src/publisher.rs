@@ -234,6 +234,8 @@ pub async fn run(
                         let _ = sender.try_disconnect();
                     }
                 }
+                // Room in the channel again: estimates have no acknowledgement to go on with.
+                Ok(Event::PublishSent(_)) => queue.pump(&sender),
                 Ok(Event::DisconnectSent) => return,
                 Ok(_) => {}
                 Err(error) => break error,

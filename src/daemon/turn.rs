@@ -93,6 +93,8 @@ struct Now {
     last_turn: Instant,
     attended: AttendedTime,
     connection: Option<(u64, mqtt::Sender)>,
+    /// The broker has answered the subscriptions of this connection.
+    subscribed: bool,
     /// Acknowledgements that did not fit the connection's channel.
     unsent: VecDeque<Owed>,
     last_commit: Instant,
@@ -112,6 +114,7 @@ impl Turn {
             last_turn: start,
             attended: self.pipeline.engine().meta().attended,
             connection: None,
+            subscribed: false,
             unsent: VecDeque::new(),
             last_commit: start,
             last_look: None,
@@ -208,11 +211,12 @@ impl Turn {
 
     fn received(&mut self, received: Received, now: &mut Now) {
         match received {
-            Received::Connected { connection, session_present, sender } => {
+            Received::Connected { connection, session_present, subscribed, sender } => {
                 tracing::info!(session_present, "readings: connected to the broker");
                 self.pipeline.connected(session_present);
                 now.reconnects += u64::from(connection > 1);
                 now.connection = Some((connection, sender));
+                now.subscribed = subscribed;
                 now.unsent.clear();
                 self.report(now, None);
             }
@@ -220,6 +224,19 @@ impl Turn {
                 tracing::debug!(%reason, "readings: connection ended");
                 now.connection = None;
                 now.unsent.clear();
+                self.report(now, None);
+            }
+            Received::Subscribed { connection, failures } => {
+                for failure in failures {
+                    let text = format!("the broker refused a subscription ({failure}): check its access rules");
+                    tracing::error!("{text}");
+                    let mut status =
+                        self.status.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+                    status.notice(text);
+                }
+                if now.connection.as_ref().is_some_and(|(current, _)| *current == connection) {
+                    now.subscribed = true;
+                }
                 self.report(now, None);
             }
             Received::Pong { connection } => {
@@ -377,6 +394,7 @@ impl Turn {
             (_, true, _) => Some("disk full"),
             (None, _, true) => Some("waiting for the clock to be synchronised"),
             (None, ..) => Some("not connected to the broker"),
+            (Some(_), ..) if !now.subscribed => Some("the broker has not confirmed the subscriptions yet"),
             _ => None,
         };
         let mut status = self.status.write().unwrap_or_else(std::sync::PoisonError::into_inner);

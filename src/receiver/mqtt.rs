@@ -42,8 +42,17 @@ pub enum Received {
         connection: u64,
         /// Whether the broker resumed the session.
         session_present: bool,
+        /// The subscriptions stand; if not, [`Received::Subscribed`] follows.
+        subscribed: bool,
         /// For acknowledgements.
         sender: mqtt::Sender,
+    },
+    /// The broker answered the subscriptions.
+    Subscribed {
+        /// The connection's number.
+        connection: u64,
+        /// One text for each that was refused.
+        failures: Vec<String>,
     },
     /// Messages, in receive order.
     Messages {
@@ -177,22 +186,27 @@ impl Receiver {
                     }
                 }
                 Ok(Event::Connected { session_present, .. }) => {
-                    if !session_present || subscribed.as_ref() != Some(&filters) {
+                    let stands = session_present && subscribed.as_ref() == Some(&filters);
+                    if !stands {
                         if sender.try_subscribe(filters.clone()).is_err() {
                             return Some(MqttError::Closed);
                         }
                         *subscribed = Some(filters.clone());
                     }
                     let sender = sender.clone();
-                    let connected =
-                        Received::Connected { connection: number, session_present, sender };
+                    let connected = Received::Connected {
+                        connection: number,
+                        session_present,
+                        subscribed: stands || filters.is_empty(),
+                        sender,
+                    };
                     if !hand_on(connected) {
                         return None;
                     }
                 }
                 Ok(Event::Subscribed { failures }) => {
-                    for failure in failures {
-                        tracing::error!(%failure, "the broker refused a subscription: check its access rules");
+                    if !hand_on(Received::Subscribed { connection: number, failures }) {
+                        return None;
                     }
                 }
                 Ok(Event::Pong) => {
