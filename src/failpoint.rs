@@ -48,3 +48,41 @@ pub fn hit(name: &str) {
 #[cfg(not(feature = "failpoints"))]
 #[inline(always)]
 pub fn hit(_name: &str) {}
+
+/// Bytes of journal growth after which a checkpoint is due, instead of what the pipeline's rule
+/// says: the crash tests want many checkpoints in little time (`WEIR_CHECKPOINT_GROWTH=bytes`).
+#[cfg(feature = "failpoints")]
+pub fn checkpoint_growth() -> Option<u64> {
+    static BYTES: std::sync::OnceLock<Option<u64>> = std::sync::OnceLock::new();
+    *BYTES.get_or_init(|| std::env::var("WEIR_CHECKPOINT_GROWTH").ok()?.parse().ok())
+}
+
+/// Always `None`: the pipeline's own rule.
+#[cfg(not(feature = "failpoints"))]
+#[inline(always)]
+pub fn checkpoint_growth() -> Option<u64> {
+    None
+}
+
+/// Links the journal's segments into the folder `WEIR_JOURNAL_ARCHIVE` before some are deleted:
+/// the crash tests replay the whole journal at the end.
+///
+/// # Panics
+/// When a link cannot be made: a test without its archive proves nothing.
+#[cfg(feature = "failpoints")]
+pub fn before_trim(journal: &std::path::Path) {
+    let Some(archive) = std::env::var_os("WEIR_JOURNAL_ARCHIVE") else { return };
+    let archive = std::path::Path::new(&archive);
+    for entry in std::fs::read_dir(journal).expect("the journal's folder can be read") {
+        let entry = entry.expect("the journal's folder can be read");
+        let link = archive.join(entry.file_name());
+        // A segment that held nothing yet may have been made anew since it was linked.
+        let _ = std::fs::remove_file(&link);
+        std::fs::hard_link(entry.path(), &link).expect("the archive is on the same file system");
+    }
+}
+
+/// Does nothing.
+#[cfg(not(feature = "failpoints"))]
+#[inline(always)]
+pub fn before_trim(_journal: &std::path::Path) {}

@@ -480,7 +480,8 @@ impl<S: Storage> Pipeline<S> {
     /// last one is done, and the result topics have taken all up to here.
     pub fn checkpoint_due(&self, published_through: u64) -> bool {
         let units = self.engine.dirty_units().min(SLICE_UNITS) as u64;
-        let due = (GROWTH * units * self.checkpoint.chunk_bytes).max(GROWTH_LEAST);
+        let due = crate::failpoint::checkpoint_growth()
+            .unwrap_or((GROWTH * units * self.checkpoint.chunk_bytes).max(GROWTH_LEAST));
         units > 0
             && self.checkpoint.running.is_none()
             && self.checkpoint.grown >= due

@@ -284,6 +284,7 @@ impl Storage for Disk {
 
     fn trim_journal(&mut self, first_needed: u64) -> Result<(), DiskError> {
         crate::failpoint::hit("trim-before");
+        crate::failpoint::before_trim(&self.folder.journal());
         self.journal.trim_before(first_needed)?;
         crate::failpoint::hit("trim-after");
         Ok(())
