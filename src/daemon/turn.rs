@@ -130,6 +130,11 @@ impl Turn {
     }
 
     fn turns(&mut self, now: &mut Now) -> Result<(), String> {
+        self.look(now);
+        if self.pipeline.has_config() && !now.disk_full {
+            // Before any reading, so that the first ones are judged by it too.
+            self.commit(now)?;
+        }
         loop {
             self.look(now);
             self.progress.stamp();

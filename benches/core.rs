@@ -1,0 +1,170 @@
+//! Nanoseconds per reading in the core, decoding excluded: 10,000 series, level filter with given
+//! noise, one pane without a sketch, each series once a batch in random order.
+//!
+//! - `step`: [`Engine::step`] of a frame of 10,000 readings, without and with forecast, and with
+//!   the frame's encoding and decoding;
+//! - `close`: [`Builder::close`], which sorts the batch into canonical order.
+//!
+//! `cargo bench --bench core`
+
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use weir::analytics::settings::{ForecastPatch, KalmanModel, KalmanPatch, Layer, Patch};
+use weir::batch::builder::Builder;
+use weir::engine::{CoreConfig, Engine};
+use weir::journal::frame::Frame;
+use weir::reading::{AttendedTime, EventTime, Finite, ProcessingTime, SECOND};
+
+const SERIES: u32 = 10_000;
+const START: i64 = 1_700_000_000 * SECOND;
+/// Seconds between two readings of a series.
+const INTERVAL: i64 = 10 * SECOND;
+
+/// A repeatable stream of numbers (splitmix64).
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+}
+
+fn config(forecast: bool) -> CoreConfig {
+    let patch = Patch {
+        kalman: KalmanPatch {
+            model: Some(KalmanModel::Level),
+            observation_sd: Some(0.5),
+            level_sd: Some(1.0),
+            ..KalmanPatch::default()
+        },
+        forecast: ForecastPatch { enabled: Some(forecast), ..ForecastPatch::default() },
+        ..Patch::default()
+    };
+    let all = || vec!["*".to_owned()];
+    let layer = Layer { origin: "bench".to_owned(), device: all(), metric: all(), patch };
+    CoreConfig { layers: vec![layer], ..CoreConfig::default() }
+}
+
+/// An engine that has seen the series, and what comes next.
+struct World {
+    engine: Engine,
+    builder: Builder,
+    random: Random,
+    names: Vec<String>,
+    order: Vec<u32>,
+    round: i64,
+}
+
+impl World {
+    fn new(forecast: bool) -> World {
+        let mut world = World {
+            engine: Engine::new(config(forecast)).expect("UTC is known"),
+            builder: Builder::default(),
+            random: Random(1),
+            names: (0..SERIES).map(|i| format!("device-{i}")).collect(),
+            order: (0..SERIES).collect(),
+            round: 0,
+        };
+        // Past the first readings, so that gate and filters are at work.
+        for _ in 0..40 {
+            let frame = world.frame();
+            world.engine.step(&frame).expect("it steps");
+        }
+        world
+    }
+
+    /// Gathers a batch; a decoder's work but for the parsing.
+    fn gather(&mut self) -> Frame {
+        self.round += 1;
+        for i in (1..self.order.len()).rev() {
+            self.order.swap(i, (self.random.next() % (i as u64 + 1)) as usize);
+        }
+        for &i in &self.order {
+            let jitter = (self.random.next() % 2000) as i64 * (SECOND / 1000);
+            let time = EventTime::clamped(START + self.round * INTERVAL - jitter);
+            let value = 20.0 + (self.random.next() % 100) as f64 / 100.0;
+            let value = Finite::new(value).expect("a finite number");
+            let name = (self.names[i as usize].as_str(), "temperature");
+            self.builder.reading(&self.engine, name, time, value, true);
+        }
+        let now = START + self.round * INTERVAL;
+        let attended = AttendedTime(self.round * INTERVAL);
+        Frame::empty(self.engine.meta().batch + 1, ProcessingTime(now), attended)
+    }
+
+    fn frame(&mut self) -> Frame {
+        let frame = self.gather();
+        self.builder.close(&self.engine, frame).0
+    }
+}
+
+/// Times `work` on a fresh batch each, preparing untimed.
+fn each<T>(
+    rounds: u64,
+    mut prepare: impl FnMut() -> T,
+    mut work: impl FnMut(T) -> Duration,
+) -> Duration {
+    (0..rounds).map(|_| prepare()).map(|input| work(input)).sum()
+}
+
+fn step(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("core, 10,000 series in random order");
+    group.throughput(Throughput::Elements(u64::from(SERIES)));
+    group.warm_up_time(Duration::from_secs(1)).measurement_time(Duration::from_secs(4));
+    group.sample_size(20);
+    for (name, forecast) in [("step", false), ("step with forecast", true)] {
+        let world = std::cell::RefCell::new(World::new(forecast));
+        group.bench_function(name, |bencher| {
+            bencher.iter_custom(|rounds| {
+                let step = |frame: Frame| {
+                    let engine = &mut world.borrow_mut().engine;
+                    let begin = Instant::now();
+                    let output = engine.step(&frame).expect("it steps");
+                    let took = begin.elapsed();
+                    black_box(output);
+                    took
+                };
+                each(rounds, || world.borrow_mut().frame(), step)
+            });
+        });
+    }
+    let world = std::cell::RefCell::new(World::new(false));
+    group.bench_function("encode, decode and step", |bencher| {
+        bencher.iter_custom(|rounds| {
+            let step = |frame: Frame| {
+                let engine = &mut world.borrow_mut().engine;
+                let begin = Instant::now();
+                let frame = Frame::decode(black_box(&frame.encode())).expect("a frame");
+                let output = engine.step(&frame).expect("it steps");
+                let took = begin.elapsed();
+                black_box(output);
+                took
+            };
+            each(rounds, || world.borrow_mut().frame(), step)
+        });
+    });
+    let world = std::cell::RefCell::new(World::new(false));
+    group.bench_function("close (sort)", |bencher| {
+        bencher.iter_custom(|rounds| {
+            let close = |frame: Frame| {
+                let World { engine, builder, .. } = &mut *world.borrow_mut();
+                let begin = Instant::now();
+                let closed = builder.close(engine, frame);
+                let took = begin.elapsed();
+                black_box(closed);
+                took
+            };
+            each(rounds, || world.borrow_mut().gather(), close)
+        });
+    });
+    group.finish();
+}
+
+criterion_group!(benches, step);
+criterion_main!(benches);
