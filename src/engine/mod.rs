@@ -422,6 +422,14 @@ impl Engine {
             unit.dirty = true;
             self.dirty.push_back((batch, slot));
         }
+        if std::mem::take(&mut self.effects.filtered) {
+            output.touched.push(SeriesId(slot));
+        }
+        // Most readings end here.
+        let quiet = self.effects.closed.is_empty() && !self.effects.slot_closed;
+        if quiet && self.effects.details.is_none() {
+            return;
+        }
         let Some(name) = self.registry.name(SeriesId(slot)) else { return };
         if let Some(details) = &mut self.effects.details
             && !(details.readings.is_empty() && details.slots.is_empty())
@@ -448,9 +456,6 @@ impl Engine {
                 &unit.state,
                 None,
             ));
-        }
-        if std::mem::take(&mut self.effects.filtered) {
-            output.touched.push(SeriesId(slot));
         }
     }
 
