@@ -117,9 +117,9 @@ fn cpu_time() -> Duration {
 fn each<T>(
     rounds: u64,
     mut prepare: impl FnMut() -> T,
-    mut work: impl FnMut(T) -> Duration,
+    work: impl FnMut(T) -> Duration,
 ) -> Duration {
-    (0..rounds).map(|_| prepare()).map(|input| work(input)).sum()
+    (0..rounds).map(|_| prepare()).map(work).sum()
 }
 
 fn step(criterion: &mut Criterion) {
