@@ -7,13 +7,13 @@ mod daemon;
 #[path = "support/mosquitto.rs"]
 mod mosquitto;
 
-#[path = "daemon/results.rs"]
-mod results;
 #[path = "daemon/brokers.rs"]
 mod brokers;
-#[path = "daemon/forward.rs"]
-mod forward;
 #[path = "daemon/demo.rs"]
 mod demo;
+#[path = "daemon/forward.rs"]
+mod forward;
 #[path = "daemon/lifecycle.rs"]
 mod lifecycle;
+#[path = "daemon/results.rs"]
+mod results;

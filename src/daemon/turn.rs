@@ -233,7 +233,9 @@ impl Turn {
             }
             Received::Subscribed { connection, failures } => {
                 for failure in failures {
-                    let text = format!("the broker refused a subscription ({failure}): check its access rules");
+                    let text = format!(
+                        "the broker refused a subscription ({failure}): check its access rules"
+                    );
                     tracing::error!("{text}");
                     let mut status =
                         self.status.write().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -399,7 +401,9 @@ impl Turn {
             (_, true, _) => Some("disk full"),
             (None, _, true) => Some("waiting for the clock to be synchronised"),
             (None, ..) => Some("not connected to the broker"),
-            (Some(_), ..) if !now.subscribed => Some("the broker has not confirmed the subscriptions yet"),
+            (Some(_), ..) if !now.subscribed => {
+                Some("the broker has not confirmed the subscriptions yet")
+            }
             _ => None,
         };
         let mut status = self.status.write().unwrap_or_else(std::sync::PoisonError::into_inner);

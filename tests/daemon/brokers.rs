@@ -116,7 +116,9 @@ fn brokers_that_hang_do_not_delay_a_stop() {
     weir.takes(100);
     let pids = [broker.pid().expect("it runs"), upstream.pid().expect("it runs")];
     // The pane is still open; when it closes for want of readings, nobody takes its aggregate.
-    pids.map(|pid| signal(pid, "STOP"));
+    for pid in pids {
+        signal(pid, "STOP");
+    }
     until("a result that waits", || {
         (weir.status()["results"]["queued"].as_u64() > Some(0)).then_some(())
     });
@@ -124,7 +126,9 @@ fn brokers_that_hang_do_not_delay_a_stop() {
     weir.signal("TERM");
     let status = weir.ends();
     let took = begin.elapsed();
-    pids.map(|pid| signal(pid, "CONT"));
+    for pid in pids {
+        signal(pid, "CONT");
+    }
     assert!(status.success(), "{status}\n{}", weir.log());
     assert!(took < Duration::from_secs(5), "{took:?}\n{}", weir.log());
     // What they did not take comes with the next start.

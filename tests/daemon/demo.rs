@@ -23,7 +23,8 @@ fn demo(args: &[&str]) -> (String, String) {
     let (out, err) = (text(&output.stdout), text(&output.stderr));
     assert!(output.status.success(), "{}\n{out}\n{err}", output.status);
     assert!(begin.elapsed() < Duration::from_secs(20), "{:?}", begin.elapsed());
-    let left: Vec<_> = std::fs::read_dir(temporary.path()).unwrap().map(|e| e.unwrap().path()).collect();
+    let left: Vec<_> =
+        std::fs::read_dir(temporary.path()).unwrap().map(|e| e.unwrap().path()).collect();
     assert!(left.is_empty(), "left behind: {left:?}");
     (out, err)
 }

@@ -97,7 +97,10 @@ fn an_upstream_message_has_exactly_the_fields_of_the_contract() {
     let site_record = &here.wait_json("weir/gw/d/m/aggregate", 1)[0];
     let site_names: Vec<String> = site_record.as_object().unwrap().keys().cloned().collect();
     assert_eq!(local_names, site_names);
-    assert!(weir.metric("weir_forward_last_success_timestamp_seconds{forward=\"cloud\"}") > EPOCH as f64);
+    assert!(
+        weir.metric("weir_forward_last_success_timestamp_seconds{forward=\"cloud\"}")
+            > EPOCH as f64
+    );
     weir.stop();
 }
 

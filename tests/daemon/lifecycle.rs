@@ -250,7 +250,8 @@ fn systemd_is_told_of_readiness_reload_life_and_stop() {
         let mut heard = Vec::new();
         loop {
             let mut buffer = [0; 4096];
-            let length = manager.recv(&mut buffer).unwrap_or_else(|e| panic!("{text}: {e}: {heard:?}"));
+            let length =
+                manager.recv(&mut buffer).unwrap_or_else(|e| panic!("{text}: {e}: {heard:?}"));
             let datagram = String::from_utf8(buffer[..length].to_vec()).unwrap();
             if datagram.contains(text) {
                 return datagram;
@@ -288,7 +289,9 @@ fn a_bad_configuration_ends_with_78_and_all_faults() {
     site.configure_text("[batch]\nintervall = '2s'\ninterval = 2\n[mqtt]\nurl = 'http://x'\n");
     let log = site.spawn().ends_with(78);
     let place = site.file().display().to_string();
-    for text in [":2:1: [batch] intervall", ":3:12: [batch] interval", ":5:7: [mqtt] url", "3 faults"] {
+    for text in
+        [":2:1: [batch] intervall", ":3:12: [batch] interval", ":5:7: [mqtt] url", "3 faults"]
+    {
         assert!(log.contains(text), "{text}\n{log}");
     }
     assert_eq!(log.matches(&place).count(), 3, "{log}");

@@ -78,8 +78,24 @@ fn a_start_configuration_gives_estimates_aggregates_forecasts_and_status() {
         assert_eq!(
             names,
             [
-                "count", "covered_s", "device", "end", "first", "first_time", "last", "last_time",
-                "m2", "max", "mean", "metric", "min", "outliers", "part", "start", "stddev", "sum",
+                "count",
+                "covered_s",
+                "device",
+                "end",
+                "first",
+                "first_time",
+                "last",
+                "last_time",
+                "m2",
+                "max",
+                "mean",
+                "metric",
+                "min",
+                "outliers",
+                "part",
+                "start",
+                "stddev",
+                "sum",
             ]
         );
         let expected = json!({
@@ -169,7 +185,10 @@ fn reserved_characters_in_names_are_percent_encoded_in_topics() {
     publish(
         broker.port(),
         [0, 1].map(|s| {
-            Publish::new("in", json!({"id": "hall/1 +#%", "m": "$t°", "v": 1, "t": EPOCH + s}).to_string())
+            Publish::new(
+                "in",
+                json!({"id": "hall/1 +#%", "m": "$t°", "v": 1, "t": EPOCH + s}).to_string(),
+            )
         }),
     );
     let aggregate = seen.wait_json("weir/gw/hall%2F1 %2B%23%25/$t°/aggregate", 1);
@@ -229,7 +248,10 @@ fn results_in_cbor_hold_the_same_fields() {
     // Another reader than the one that wrote.
     let value: ciborium::Value = ciborium::from_reader(&message.payload[..]).unwrap();
     let value: Value = value.deserialized().unwrap();
-    assert_eq!((&value["count"], &value["sum"], &value["start"]), (&json!(4), &json!(86.0), &json!(at(0))));
+    assert_eq!(
+        (&value["count"], &value["sum"], &value["start"]),
+        (&json!(4), &json!(86.0), &json!(at(0)))
+    );
     let message = seen.wait("weir/gw/d/m/estimate", 1).remove(0);
     let value: ciborium::Value = ciborium::from_reader(&message.payload[..]).unwrap();
     assert!(value.is_map());

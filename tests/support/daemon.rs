@@ -292,10 +292,14 @@ impl Weir {
 
     /// Waits until `/readyz` says 503 with `reason`.
     pub fn unready(&self, reason: &str) {
-        until_or(&format!("{reason:?} from /readyz"), || self.log(), || {
-            let (code, body) = self.get("/readyz");
-            (code == 503 && body.contains(reason)).then_some(())
-        });
+        until_or(
+            &format!("{reason:?} from /readyz"),
+            || self.log(),
+            || {
+                let (code, body) = self.get("/readyz");
+                (code == 503 && body.contains(reason)).then_some(())
+            },
+        );
     }
 
     /// `/api/status`.
