@@ -273,6 +273,9 @@ impl<S: Storage> Pipeline<S> {
         // Before the first checkpoint the journal begins at 1; later it holds at least what
         // follows meta.
         let mut previous = None;
+        // What came behind the last checkpoint counts towards the next: a process that is ended
+        // again and again before the journal has grown enough would never make one.
+        let mut grown = 0;
         for (batch, bytes) in frames {
             let frame = match Frame::decode(&bytes) {
                 Ok(frame) if frame.batch == batch => frame,
@@ -288,6 +291,7 @@ impl<S: Storage> Pipeline<S> {
             previous = Some(batch);
             if batch > durable {
                 journal_bytes += bytes.len() as u64;
+                grown += bytes.len() as u64;
             }
             recovery.frames += 1;
             recovery.foreign_version +=
@@ -318,7 +322,7 @@ impl<S: Storage> Pipeline<S> {
             checkpoint: CheckpointState {
                 running: None,
                 durable,
-                grown: 0,
+                grown,
                 chunk_bytes: 500,
                 all: true,
             },
@@ -401,6 +405,9 @@ impl<S: Storage> Pipeline<S> {
                 self.unproven.renew(message.packet_id);
                 self.redelivered += 1;
                 return None;
+            }
+            if !message.dup {
+                self.unproven.new_message();
             }
             let delivery = Delivery { packet_id: message.packet_id, hash };
             self.unproven.record(delivery, self.engine.meta().batch + 1);

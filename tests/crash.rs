@@ -36,6 +36,11 @@ use weir::failpoint::NAMES;
 
 /// Series of the flood of names that find room beside the others.
 const FLOOD_ROOM: usize = 10;
+/// One life in so many is long enough for pings to prove acknowledgements, without which the
+/// journal is not trimmed.
+const LONG_LIFE_EVERY: u64 = 20;
+/// How long that is: two pings (keep-alive is 5 s) and a checkpoint.
+const LONG_LIFE: Duration = Duration::from_secs(13);
 /// How long a failpoint may take to be reached, and the end to be drained.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -89,7 +94,7 @@ fn nothing_is_lost_or_doubled_whatever_is_killed() {
     let kills: u64 = setting("KILLS", 10);
     let failpoints =
         if cfg!(feature = "failpoints") { (kills / 2).max(NAMES.len() as u64) } else { 0 };
-    battery(setting("SEED", 1), kills, failpoints, setting("RATE", 250.0));
+    battery(setting("SEED", 1), kills, failpoints, setting("RATE", 400.0));
 }
 
 fn battery(seed: u64, kills: u64, failpoints: u64, rate: f64) {
@@ -114,7 +119,8 @@ fn battery(seed: u64, kills: u64, failpoints: u64, rate: f64) {
         assert!(publisher.is_alive(), "the publisher failed");
         match failpoint.take() {
             None => {
-                live(&mut daemon, &mut rng);
+                let long = account.random % LONG_LIFE_EVERY == LONG_LIFE_EVERY / 2 - 1;
+                live(&mut daemon, &mut rng, long);
                 account.ended(&daemon.kill());
                 account.random += 1;
             }
@@ -252,9 +258,10 @@ fn await_ready(daemon: &mut Daemon) {
 }
 
 /// Lets the daemon live for a while: mostly long enough to work, now and then hardly begun.
-fn live(daemon: &mut Daemon, rng: &mut Rng) {
+fn live(daemon: &mut Daemon, rng: &mut Rng, long: bool) {
     let life = if rng.chance(20) { rng.below(100) } else { 100 + rng.below(1_400) };
-    let end = Instant::now() + Duration::from_millis(life);
+    let life = Duration::from_millis(life) + if long { LONG_LIFE } else { Duration::ZERO };
+    let end = Instant::now() + life;
     loop {
         let left = end.saturating_duration_since(Instant::now());
         if left.is_zero() {

@@ -2,10 +2,21 @@
 //!
 //! Pure. MQTT redelivers an unacknowledged QoS 1 message after a reconnect, with the same packet
 //! id and DUP set (MQTT 5.0 section 4.4). If its frame was already synced, counting it again would
-//! count twice; so every delivery stays here until its acknowledgement is proven: by the packet id
-//! coming again on a new message, or by two ping round trips on the connection that carried the
-//! acknowledgement. The frames hold the same pairs, so the table survives a crash; segments with
-//! unproven deliveries are kept.
+//! count twice; so every delivery stays here until its acknowledgement is proven:
+//!
+//! - by the packet id coming again on a new message;
+//! - by two ping round trips on the connection that carried the acknowledgement;
+//! - in a resumed session, by not coming again: a broker first sends again all that was not
+//!   acknowledged, then what is new (MQTT 5.0 sections 4.4 and 4.6). Two ping round trips after
+//!   the first new message, what has not come again was acknowledged on an earlier connection.
+//!   Without this a restart would leave every delivery of the journal unproven until its packet
+//!   id comes again, perhaps never, and the journal could not be trimmed;
+//! - by 65,534 later deliveries ([`UNDER_WAY_MAX`]): acknowledgements leave in receive order, so what is unacknowledged
+//!   is the latest of all, and no more than there are packet ids. Brokers that count ids up use one
+//!   again exactly then; a sensor that repeats itself would be mistaken for its own redelivery.
+//!
+//! The frames hold the same pairs, so the table survives a crash; segments with unproven deliveries
+//! are kept.
 //!
 //! Bound: packet ids are 16 bit, so at most 65,535 entries.
 
@@ -26,10 +37,16 @@ pub fn hash_of(topic: &[u8], payload: &[u8]) -> u64 {
     hasher.finish()
 }
 
+/// Most deliveries that are under way together: one less than there are packet ids. (A receive
+/// maximum of all 65,535 ids, used up, would go one beyond.)
+const UNDER_WAY_MAX: u64 = 65_534;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Entry {
     hash: u64,
     batch: u64,
+    /// Deliveries recorded before it.
+    serial: u64,
     /// Pongs seen on the connection since the acknowledgement was handed over.
     pongs: u8,
     /// On the present connection; an older connection proves nothing any more.
@@ -40,18 +57,38 @@ struct Entry {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Unproven {
     by_packet: BTreeMap<u16, Entry>,
+    /// Deliveries recorded.
+    recorded: u64,
+    /// A message came on the present connection that was never sent before.
+    new_seen: bool,
+    /// Pongs since then.
+    pongs: u8,
 }
 
 impl Unproven {
     /// True when this is a redelivery of a message that is already committed or gathered.
     pub fn is_redelivery(&self, packet_id: u16, dup: bool, hash: u64) -> bool {
-        dup && self.by_packet.get(&packet_id).is_some_and(|entry| entry.hash == hash)
+        dup && self
+            .by_packet
+            .get(&packet_id)
+            .is_some_and(|entry| entry.hash == hash && self.may_come_again(entry))
+    }
+
+    fn may_come_again(&self, entry: &Entry) -> bool {
+        self.recorded - entry.serial <= UNDER_WAY_MAX
     }
 
     /// Notes a delivery that belongs to `batch`. A packet id that comes again proves the older one.
     pub fn record(&mut self, delivery: Delivery, batch: u64) {
-        let entry = Entry { hash: delivery.hash, batch, pongs: 0, current: true };
+        let entry =
+            Entry { hash: delivery.hash, batch, serial: self.recorded, pongs: 0, current: true };
+        self.recorded += 1;
         self.by_packet.insert(delivery.packet_id, entry);
+    }
+
+    /// A message came that the broker says it never sent before (no DUP).
+    pub fn new_message(&mut self) {
+        self.new_seen = true;
     }
 
     /// A redelivery was recognised: it will be acknowledged on the present connection.
@@ -64,6 +101,8 @@ impl Unproven {
 
     /// A connection came up. Without a resumed session packet ids mean nothing any more.
     pub fn connected(&mut self, session_present: bool) {
+        self.new_seen = false;
+        self.pongs = 0;
         if session_present {
             self.by_packet.values_mut().for_each(|entry| entry.current = false);
         } else {
@@ -76,17 +115,22 @@ impl Unproven {
     /// The first pong may answer a ping that overtook the acknowledgement inside the client, the
     /// second cannot: its ping left after the first pong, and a broker handles packets in order.
     pub fn pong(&mut self, committed: u64) {
+        if self.new_seen {
+            self.pongs = self.pongs.saturating_add(1);
+        }
+        let all_came_again = self.pongs >= 2;
         self.by_packet.retain(|_, entry| {
             if entry.current && entry.batch <= committed {
                 entry.pongs += 1;
             }
-            entry.pongs < 2
+            entry.pongs < 2 && (entry.current || !all_came_again)
         });
     }
 
     /// The oldest batch that must stay in the journal for this table.
     pub fn oldest_batch(&self) -> Option<u64> {
-        self.by_packet.values().map(|entry| entry.batch).min()
+        let unproven = self.by_packet.values().filter(|entry| self.may_come_again(entry));
+        unproven.map(|entry| entry.batch).min()
     }
 
     /// How many.
@@ -154,6 +198,47 @@ mod tests {
         table.pong(5);
         table.pong(5);
         assert!(table.is_empty());
+    }
+
+    #[test]
+    fn what_does_not_come_again_in_a_resumed_session_was_acknowledged() {
+        let mut table = Unproven::default();
+        table.record(delivery(1, "a"), 5);
+        table.record(delivery(2, "b"), 6);
+        table.connected(true);
+        table.pong(6);
+        table.pong(6);
+        assert_eq!(table.len(), 2, "the broker may not have begun to send again");
+        // The second one comes again, then something new.
+        table.renew(2);
+        table.record(delivery(3, "c"), 7);
+        table.new_message();
+        table.pong(6);
+        assert_eq!(table.len(), 3);
+        table.pong(6);
+        assert_eq!(table.oldest_batch(), Some(7), "1 is proven, 2 was acknowledged again");
+        // The next connection begins anew.
+        table.connected(true);
+        table.pong(7);
+        table.pong(7);
+        assert_eq!(table.len(), 1);
+    }
+
+    #[test]
+    fn a_packet_id_that_comes_round_is_another_message() {
+        let mut table = Unproven::default();
+        let hash = delivery(1, "on").hash;
+        table.record(delivery(1, "on"), 1);
+        for id in 2..=65_534 {
+            table.record(delivery(id, "else"), 2);
+        }
+        assert!(table.is_redelivery(1, true, hash), "all may be under way");
+        assert_eq!(table.oldest_batch(), Some(1));
+        // The next message has id 1 again and the same words; a crash lost it uncommitted, so it
+        // comes as DUP.
+        table.record(delivery(65_535, "else"), 3);
+        assert!(!table.is_redelivery(1, true, hash));
+        assert_eq!(table.oldest_batch(), Some(2));
     }
 
     #[test]
