@@ -402,7 +402,7 @@ impl<S: Storage> Pipeline<S> {
             let owed = Owed { connection: message.connection, packet_id: message.packet_id };
             self.builder.owe(owed);
             if self.unproven.is_redelivery(message.packet_id, message.dup, hash) {
-                self.unproven.renew(message.packet_id);
+                self.unproven.renew(message.packet_id, self.engine.meta().batch + 1);
                 self.redelivered += 1;
                 return None;
             }

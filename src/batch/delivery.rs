@@ -11,9 +11,10 @@
 //!   the first new message, what has not come again was acknowledged on an earlier connection.
 //!   Without this a restart would leave every delivery of the journal unproven until its packet
 //!   id comes again, perhaps never, and the journal could not be trimmed;
-//! - by 65,534 later deliveries ([`UNDER_WAY_MAX`]): acknowledgements leave in receive order, so what is unacknowledged
-//!   is the latest of all, and no more than there are packet ids. Brokers that count ids up use one
-//!   again exactly then; a sensor that repeats itself would be mistaken for its own redelivery.
+//! - by 65,534 later deliveries: acknowledgements leave in receive order, so what is
+//!   unacknowledged is the latest of all, and no more than there are packet ids. Brokers that count
+//!   ids up use one again exactly then; a sensor that repeats itself would be mistaken for its own
+//!   redelivery.
 //!
 //! The frames hold the same pairs, so the table survives a crash; segments with unproven deliveries
 //! are kept.
@@ -45,6 +46,8 @@ const UNDER_WAY_MAX: u64 = 65_534;
 struct Entry {
     hash: u64,
     batch: u64,
+    /// The batch with which its latest acknowledgement leaves.
+    owed_with: u64,
     /// Deliveries recorded before it.
     serial: u64,
     /// Pongs seen on the connection since the acknowledgement was handed over.
@@ -80,8 +83,14 @@ impl Unproven {
 
     /// Notes a delivery that belongs to `batch`. A packet id that comes again proves the older one.
     pub fn record(&mut self, delivery: Delivery, batch: u64) {
-        let entry =
-            Entry { hash: delivery.hash, batch, serial: self.recorded, pongs: 0, current: true };
+        let entry = Entry {
+            hash: delivery.hash,
+            batch,
+            owed_with: batch,
+            serial: self.recorded,
+            pongs: 0,
+            current: true,
+        };
         self.recorded += 1;
         self.by_packet.insert(delivery.packet_id, entry);
     }
@@ -91,9 +100,11 @@ impl Unproven {
         self.new_seen = true;
     }
 
-    /// A redelivery was recognised: it will be acknowledged on the present connection.
-    pub fn renew(&mut self, packet_id: u16) {
+    /// A redelivery was recognised: it will be acknowledged on the present connection, after
+    /// `batch`. Pongs before that prove nothing.
+    pub fn renew(&mut self, packet_id: u16, batch: u64) {
         if let Some(entry) = self.by_packet.get_mut(&packet_id) {
+            entry.owed_with = batch;
             entry.pongs = 0;
             entry.current = true;
         }
@@ -120,7 +131,7 @@ impl Unproven {
         }
         let all_came_again = self.pongs >= 2;
         self.by_packet.retain(|_, entry| {
-            if entry.current && entry.batch <= committed {
+            if entry.current && entry.owed_with <= committed {
                 entry.pongs += 1;
             }
             entry.pongs < 2 && (entry.current || !all_came_again)
@@ -194,9 +205,12 @@ mod tests {
         table.pong(5);
         table.pong(5);
         assert_eq!(table.len(), 1);
-        table.renew(1);
+        table.renew(1, 6);
         table.pong(5);
         table.pong(5);
+        assert_eq!(table.oldest_batch(), Some(5), "it waits for the commit of batch 6");
+        table.pong(6);
+        table.pong(6);
         assert!(table.is_empty());
     }
 
@@ -210,18 +224,18 @@ mod tests {
         table.pong(6);
         assert_eq!(table.len(), 2, "the broker may not have begun to send again");
         // The second one comes again, then something new.
-        table.renew(2);
+        table.renew(2, 7);
         table.record(delivery(3, "c"), 7);
         table.new_message();
         table.pong(6);
         assert_eq!(table.len(), 3);
         table.pong(6);
-        assert_eq!(table.oldest_batch(), Some(7), "1 is proven, 2 was acknowledged again");
+        assert_eq!(table.oldest_batch(), Some(6), "only 1 did not come again");
         // The next connection begins anew.
         table.connected(true);
         table.pong(7);
         table.pong(7);
-        assert_eq!(table.len(), 1);
+        assert_eq!(table.len(), 2);
     }
 
     #[test]
