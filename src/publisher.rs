@@ -164,7 +164,7 @@ impl Queue {
 }
 
 /// How long a stop waits for what is still queued.
-const FAREWELL: Duration = Duration::from_secs(2);
+pub const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Connects and publishes until `stop` turns true; then takes leave with what is queued and
 /// `offline`. `connected` is told of each new connection, so that retained topics can be asserted

@@ -134,7 +134,11 @@ pub fn run(options: Options) -> Result<(), Failure> {
         .enable_all()
         .build()
         .map_err(|error| Failure::Runtime(format!("cannot start the runtime: {error}")))?;
-    runtime.block_on(serve(options))
+    let outcome = runtime.block_on(serve(options));
+    // Dropping it would wait for the task that joins threads; one that hangs must not hold up the
+    // end, and nothing that matters is left to it.
+    runtime.shutdown_background();
+    outcome
 }
 
 async fn serve(options: Options) -> Result<(), Failure> {
@@ -180,7 +184,15 @@ async fn serve(options: Options) -> Result<(), Failure> {
     }
     started(address, status.clone());
 
-    wait_for_space(&config, &status, &stop).await?;
+    // Nothing is open yet: a stop may end it at once.
+    let has_space = tokio::select! {
+        has_space = wait_for_space(&config, &status, &stop) => has_space?,
+        _ = terminate.recv() => false,
+        _ = interrupt.recv() => false,
+    };
+    if !has_space {
+        return Ok(());
+    }
     let opened = open_disk(&config, &events)?;
     let OpenedDisk { disk, stored, frames, outboxes, notices, damaged_frames } = opened;
     let instance = disk.instance().to_owned();
@@ -342,7 +354,11 @@ async fn serve(options: Options) -> Result<(), Failure> {
     let mut config = config;
     let mut stop = stop;
     let mut stopping = false;
+    let mut stop_by = None;
     let outcome = loop {
+        if stopping && stop_by.is_none() {
+            stop_by = Some(tokio::time::Instant::now() + STOP_WITHIN);
+        }
         tokio::select! {
             ended = pipeline_ended.recv() => break match ended {
                 Some(Ended::Stopped) => Ok(()),
@@ -376,15 +392,16 @@ async fn serve(options: Options) -> Result<(), Failure> {
     // Results take leave, forwarders settle; the receiver lets go of the broker.
     let _ = end.send(true);
     drop(events);
+    let stop_by = stop_by.unwrap_or_else(|| tokio::time::Instant::now() + STOP_WITHIN);
     if let Some(task) = results_task {
-        let _ = tokio::time::timeout(Duration::from_secs(2), task).await;
+        let _ = tokio::time::timeout_at(stop_by, task).await;
     }
     let joined = tokio::task::spawn_blocking(move || {
         for thread in threads {
             let _ = thread.join();
         }
     });
-    let _ = tokio::time::timeout(STOP_WITHIN, joined).await;
+    let _ = tokio::time::timeout_at(stop_by, joined).await;
     outcome
 }
 
@@ -448,22 +465,25 @@ fn watch_clock(config: &Config, ended: &watch::Receiver<bool>) -> Result<Arc<Ato
     Ok(trusted)
 }
 
-/// On a full disk sled cannot even be opened: waits for space, visibly.
+/// On a full disk sled cannot even be opened: waits for space, visibly. False: told to stop.
 async fn wait_for_space(
     config: &Config,
     status: &Arc<RwLock<Status>>,
     stop: &watch::Receiver<bool>,
-) -> Result<(), Failure> {
+) -> Result<bool, Failure> {
     let path = &config.state.path;
     let mut told = false;
     loop {
         let existing = path.ancestors().find(|p| p.exists()).unwrap_or(path);
         let free = crate::state::folder::free_bytes(existing)
             .map_err(|error| Failure::Runtime(error.to_string()))?;
-        if free >= turn::FREE_LEAST || *stop.borrow() {
+        if *stop.borrow() {
+            return Ok(false);
+        }
+        if free >= turn::FREE_LEAST {
             let mut status = status.write().unwrap_or_else(std::sync::PoisonError::into_inner);
             status.not_ready_reason = Some("recovering".to_owned());
-            return Ok(());
+            return Ok(true);
         }
         if !told {
             told = true;

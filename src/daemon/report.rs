@@ -55,7 +55,7 @@ impl Reporter {
     /// For a configuration.
     pub fn new(config: &Config, outboxes: Vec<Arc<Shared>>) -> Reporter {
         let mut reporter = Reporter {
-            prefix: String::new(),
+            prefix: crate::daemon::prefix(config),
             format: config.results.format,
             kinds: Vec::new(),
             min_interval: Duration::ZERO,
@@ -69,9 +69,9 @@ impl Reporter {
         reporter
     }
 
-    /// Follows a new configuration.
+    /// Follows a new configuration. The prefix stays: status and last will stand under it until
+    /// the next start.
     pub fn configure(&mut self, config: &Config) {
-        self.prefix = crate::daemon::prefix(config);
         self.format = config.results.format;
         self.kinds.clone_from(&config.results.kinds);
         self.min_interval = config.results.min_interval;

@@ -29,6 +29,11 @@ const ATTENDED_STEP_MAX: Duration = Duration::from_secs(10);
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// Longest wait in the loop, so that the watchdog is fed and progress stamped.
 const IDLE: Duration = Duration::from_millis(500);
+/// A stop waits this long for result topics to take what is due, so that the last checkpoint can
+/// include it; a broker that hangs gets it after the next start.
+const STOP_RESULTS: Duration = Duration::from_secs(1);
+/// A stop waits this long for checkpoints, from its begin; what they lack is replayed.
+const STOP_CHECKPOINT: Duration = Duration::from_secs(3);
 /// With less free space than this nothing is taken any more.
 pub const FREE_LEAST: u64 = 16 * 1024 * 1024;
 
@@ -433,12 +438,12 @@ impl Turn {
             self.commit(now)?;
         }
         self.report(now, None);
-        let deadline = Instant::now() + Duration::from_secs(3);
+        let begin = Instant::now();
         // A running checkpoint first; then everything that is dirty, if the result topics have
         // their share.
-        self.await_checkpoint(deadline)?;
+        self.await_checkpoint(begin + STOP_CHECKPOINT)?;
         let batch = self.pipeline.engine().meta().batch;
-        while self.published_through() < batch && Instant::now() < deadline {
+        while self.published_through() < batch && begin.elapsed() < STOP_RESULTS {
             std::thread::sleep(Duration::from_millis(5));
         }
         if self.published_through() >= batch
@@ -446,7 +451,7 @@ impl Turn {
             && !self.pipeline.is_checkpointing()
         {
             self.pipeline.begin_checkpoint(batch, true).map_err(|e| e.to_string())?;
-            self.await_checkpoint(deadline + Duration::from_secs(1))?;
+            self.await_checkpoint(begin + STOP_CHECKPOINT)?;
         }
         Ok(())
     }

@@ -356,6 +356,17 @@ impl Sender {
         Ok(())
     }
 
+    /// Queues the end of a subscription; a filter that was not subscribed is none to the broker.
+    ///
+    /// # Errors
+    /// [`Full`]: try again after the next events.
+    pub fn try_unsubscribe(&self, filter: &str) -> Result<(), Full> {
+        match &self.client {
+            Client::V4(client) => client.try_unsubscribe(filter).map_err(|_| Full),
+            Client::V5(client) => client.try_unsubscribe(filter).map_err(|_| Full),
+        }
+    }
+
     /// Queues a disconnect behind everything queued so far. The broker discards the last will.
     ///
     /// # Errors

@@ -117,7 +117,8 @@ impl Receiver {
             if !hand_on(Received::Disconnected { reason: error.to_string() }) {
                 return;
             }
-            if *self.stop.borrow() || self.paused.load(Ordering::Relaxed) {
+            if self.must_end() {
+                // We let go of it ourselves: to stop, to pause, or for other subscriptions.
                 continue;
             }
             let wait = backoff.next_wait(jitter());
@@ -187,6 +188,14 @@ impl Receiver {
                 }
                 Ok(Event::Connected { session_present, .. }) => {
                     let stands = session_present && subscribed.as_ref() == Some(&filters);
+                    // A resumed session would go on with what is not wanted any more.
+                    let given_up = subscribed.iter().filter(|_| session_present).flatten();
+                    for (filter, _) in given_up {
+                        let wanted = filters.iter().any(|(wanted, _)| wanted == filter);
+                        if !wanted && sender.try_unsubscribe(filter).is_err() {
+                            return Some(MqttError::Closed);
+                        }
+                    }
                     if !stands {
                         if sender.try_subscribe(filters.clone()).is_err() {
                             return Some(MqttError::Closed);

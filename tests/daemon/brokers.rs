@@ -106,7 +106,8 @@ fn a_small_receive_maximum_does_not_wait_for_the_interval() {
 fn brokers_that_hang_do_not_delay_a_stop() {
     let (broker, upstream) = (Mosquitto::start(), Mosquitto::start());
     let settings = Settings::new(broker.port()).and(&format!(
-        "[[forward]]\nname = 'cloud'\ntype = 'mqtt'\nurl = 'mqtt://127.0.0.1:{}'\n\
+        "[[profile]]\nmatch = {{}}\nlateness = '1s'\n\
+         [[forward]]\nname = 'cloud'\ntype = 'mqtt'\nurl = 'mqtt://127.0.0.1:{}'\n\
          topic = 'fleet'\n",
         upstream.port()
     ));
@@ -119,7 +120,8 @@ fn brokers_that_hang_do_not_delay_a_stop() {
     for pid in pids {
         signal(pid, "STOP");
     }
-    until("a result that waits", || {
+    weir.counts("weir_outbox_records{forward=\"cloud\"}", 1.0);
+    until("an aggregate that waits for its acknowledgement", || {
         (weir.status()["results"]["queued"].as_u64() > Some(0)).then_some(())
     });
     let begin = Instant::now();
@@ -129,6 +131,7 @@ fn brokers_that_hang_do_not_delay_a_stop() {
     for pid in pids {
         signal(pid, "CONT");
     }
+
     assert!(status.success(), "{status}\n{}", weir.log());
     assert!(took < Duration::from_secs(5), "{took:?}\n{}", weir.log());
     // What they did not take comes with the next start.

@@ -39,7 +39,7 @@ fn readings(out: &str) -> u64 {
 #[test]
 fn the_demo_ends_by_itself_with_a_summary_and_leaves_nothing_behind() {
     let (out, err) = demo(&["--seconds", "4", "--port", "0"]);
-    assert!(readings(&out) > 1000, "{out}");
+    assert!(readings(&out) > 100, "{out}");
     assert!(out.contains("results published"), "{out}");
     assert!(out.contains("dropped: "), "{out}");
     assert_eq!(err, "", "a normal run warns of nothing");

@@ -165,11 +165,16 @@ impl Subscriber {
         self.wait(topic, count).iter().map(json).collect()
     }
 
-    /// Waits until the aggregates on `topic` count so many readings, no more and no fewer.
+    /// Waits until the aggregates on `topic`, one of each identity (a crash publishes some again),
+    /// count so many readings, no more and no fewer.
     pub fn wait_aggregates(&self, topic: &str, readings: u64) -> Vec<Value> {
         let mut found = Vec::new();
         until(&format!("aggregates of {readings} readings on {topic}"), || {
+            let mut identities = std::collections::BTreeSet::new();
             found = self.on(topic).iter().map(json).collect();
+            found.retain(|a: &Value| {
+                identities.insert(format!("{} {} {}", a["start"], a["end"], a["part"]))
+            });
             let counts = found.iter().map(|a: &Value| a["count"].as_u64().expect("a count"));
             let count: u64 = counts.sum();
             assert!(count <= readings, "{count} readings, {readings} were published");
