@@ -16,6 +16,8 @@ fn burst(from: i32, count: i32) -> impl Iterator<Item = Publish> {
 fn a_broker_that_comes_late_is_awaited() {
     let mut broker = Mosquitto::start();
     let site = Site::new(&Settings::new(broker.port()));
+    // It says that it runs a moment before it heeds SIGTERM; once it answers it does.
+    drop(Subscriber::new(broker.port(), &["weir/#"]));
     broker.stop();
     let weir = site.spawn();
     weir.unready("not connected to the broker");

@@ -14,7 +14,6 @@ fn good(seconds: std::ops::Range<i32>) -> impl Iterator<Item = Publish> {
 fn every_kind_of_bad_input_is_counted_under_its_reason() {
     let broker = Mosquitto::start();
     let mut settings = Settings::new(broker.port());
-    settings.subscribe = "topics = ['sensors/{device}/{metric}', 'sensors/#']\n".to_owned();
     settings.subscribe = "topics = ['sensors/{device}/{metric}']\nvalue = '/value'\ntime = '/ts'\n\
          missing = [85, 'unavailable']\nmax_payload = '1KiB'\n\
          [[mqtt.subscribe]]\ntopics = ['lists/{device}/{metric}']\nrecords = '/r'\nvalue = '/v'\n\
@@ -48,7 +47,7 @@ fn every_kind_of_bad_input_is_counted_under_its_reason() {
             time(json!("yesterday")),
             time(json!(now + 3600)),
             value(json!(101)),
-            Publish::new(&format!("sensors/{}/m", "n".repeat(300)), "{}"),
+            Publish::new(&format!("sensors/{}/m", "n".repeat(300)), "{\"value\": 1}"),
             Publish::new("lists/bad/m", json!({"r": list}).to_string()),
         ],
     );
