@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 const PROGRAMS: [&str; 2] = ["mosquitto", "/usr/sbin/mosquitto"];
 
-/// A running broker that queues without limit; ends when dropped.
+/// A running broker with the windows and queues of `configs/mosquitto.conf`; ends when dropped.
 pub struct Broker {
     port: u16,
     child: Child,
@@ -23,7 +23,7 @@ impl Broker {
         let file = directory.path().join("mosquitto.conf");
         let text = format!(
             "listener {port} 127.0.0.1\nallow_anonymous true\nmax_queued_messages 0\n\
-             persistence false\nlog_type error\nlog_dest stderr\n"
+             max_inflight_messages 0\npersistence false\nlog_type error\nlog_dest stderr\n"
         );
         std::fs::write(&file, text).expect("the configuration can be written");
         let child = PROGRAMS

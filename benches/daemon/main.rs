@@ -103,6 +103,8 @@ struct Drain {
     cpu: f64,
     /// Messages that did not arrive.
     lost: u64,
+    /// Readings in a batch, mean (weir only).
+    batch: f64,
 }
 
 fn throughput(qos: u8, trials: usize) {
@@ -126,6 +128,7 @@ fn throughput(qos: u8, trials: usize) {
     }
     let of = |pick: &dyn Fn(&(Drain, Drain)) -> f64| Spread::of(pairs.iter().map(pick).collect());
     row("weir, messages/s", &of(&|p| p.0.rate), 0);
+    row("weir, readings/batch", &of(&|p| p.0.batch), 0);
     row("bare, messages/s", &of(&|p| p.1.rate), 0);
     row("rate ratio (aim >= 0.8)", &of(&|p| p.0.rate / p.1.rate), 3);
     row("weir, CPU us/message", &of(&|p| p.0.cpu), 2);
@@ -164,6 +167,7 @@ fn drain_weir(broker: &Broker, qos: u8) -> Drain {
         rate: readings as f64 / took.expect("batches close after the start").as_secs_f64(),
         cpu: cpu.as_secs_f64() * 1e6 / arrived as f64,
         lost: sent - arrived,
+        batch: arrived as f64 / batches.len() as f64,
     }
 }
 
@@ -187,6 +191,7 @@ fn drain_bare(broker: &Broker, qos: u8, trial: usize) -> Drain {
         cpu: cpu.as_secs_f64() * 1e6 / sent as f64,
         // The bare subscriber's wait ends with the last message or not at all.
         lost: 0,
+        batch: 0.0,
     }
 }
 

@@ -26,16 +26,17 @@ use std::hash::Hasher;
 
 use siphasher::sip::SipHasher13;
 
-use crate::journal::frame::Delivery;
+use crate::journal::frame::{Delivery, HASH_BITS};
 
-/// SipHash-1-3 of topic and payload: stable across versions and machines, since it is stored.
+/// SipHash-1-3 of topic and payload, as much of it as frames keep ([`HASH_BITS`]): stable across
+/// versions and machines, since it is stored.
 pub fn hash_of(topic: &[u8], payload: &[u8]) -> u64 {
     let mut hasher = SipHasher13::new();
     // As u64: the same bytes on 32 and 64 bits.
     hasher.write(&(topic.len() as u64).to_le_bytes());
     hasher.write(topic);
     hasher.write(payload);
-    hasher.finish()
+    hasher.finish() & ((1 << HASH_BITS) - 1)
 }
 
 /// Most deliveries that are under way together: one less than there are packet ids. (A receive

@@ -47,6 +47,8 @@ const EVENTS: usize = 32;
 const STOP_WITHIN: Duration = Duration::from_millis(4500);
 /// Payload bytes in one batch at most.
 const BATCH_BYTES: usize = 8 * 1024 * 1024;
+/// Acknowledgements that wait in the connection's channel at most.
+const ACKNOWLEDGEMENTS: usize = 4096;
 /// Hard limit of an MQTT packet, above every sensible payload; ours is `max_payload`.
 const PACKET_MAX: u32 = 1024 * 1024;
 
@@ -336,8 +338,10 @@ async fn serve(options: Options) -> Result<(), Failure> {
         options.keep_alive = config.mqtt.keep_alive;
         options.receive_maximum = config.mqtt.receive_maximum;
         options.max_packet = PACKET_MAX;
-        // Room for every acknowledgement that can be owed at once.
-        options.channel = usize::from(config.mqtt.receive_maximum) + 1024;
+        // Acknowledgements that do not fit wait in the pipeline, where each costs a twelfth.
+        options.channel = ACKNOWLEDGEMENTS;
+        // They come in runs, one run a commit, and the library writes every one by itself.
+        options.gather = std::env::var_os("WEIR_NODELAY").is_none();
         let receiver =
             Receiver { options, filters: filters_seen, paused, stop: ended.clone(), clock };
         let forward = events.clone();

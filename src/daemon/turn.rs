@@ -34,6 +34,9 @@ const IDLE: Duration = Duration::from_millis(500);
 const STOP_RESULTS: Duration = Duration::from_secs(1);
 /// A stop waits this long for checkpoints, from its begin; what they lack is replayed.
 const STOP_CHECKPOINT: Duration = Duration::from_secs(3);
+/// Longest wait in the loop while acknowledgements did not fit the connection's channel: about as
+/// long as the channel takes to empty.
+const UNSENT: Duration = Duration::from_millis(5);
 /// With less free space than this nothing is taken any more.
 pub const FREE_LEAST: u64 = 16 * 1024 * 1024;
 
@@ -143,7 +146,8 @@ impl Turn {
         loop {
             self.look(now);
             self.progress.stamp();
-            let wait = self.due(now).saturating_duration_since(Instant::now()).min(IDLE);
+            let idle = if now.unsent.is_empty() { IDLE } else { UNSENT };
+            let wait = self.due(now).saturating_duration_since(Instant::now()).min(idle);
             match self.events.recv_timeout(wait) {
                 Ok(event) => self.apply(event, now)?,
                 Err(RecvTimeoutError::Timeout) => {}

@@ -12,7 +12,8 @@
 //! drops: n, n × (reason u8, count)
 //! [configuration: length, bytes]                                   flag CONFIGURATION
 //! evict: n, n × series | define: n, n × (series, device text, metric text)
-//! deliveries: n, n × (z packet_id difference, hash u64 LE)
+//! deliveries: n, runs of consecutive packet ids until n: z difference of the first to the last id
+//!   of the run before, count − 1; then n × hash (6 bytes LE)
 //! readings: runs; if any: scale u8, z base time, then per run:
 //!   head u8 = dedup | exponent << 1 | (count − 1, or 7) << 5 ; [count − 8] ; series difference
 //!   count × time difference ; count × value (z mantissa, or f64 LE when exponent = 15)
@@ -51,9 +52,17 @@ pub struct Define {
 pub struct Delivery {
     /// MQTT packet identifier.
     pub packet_id: u16,
-    /// SipHash of topic and payload.
+    /// SipHash of topic and payload, its low [`HASH_BITS`] bits.
     pub hash: u64,
 }
+
+/// How much of a delivery's hash is kept. The hash only tells a redelivery from a new message that
+/// took the same packet id while the older one was unproven, and that arrives with DUP because
+/// the connection broke once more: even when that holds for all 65,535 ids, some pair is taken
+/// for the same with a probability of 2.3e-10. Two bytes more would be a fifth of what a reading
+/// takes in the journal.
+pub const HASH_BITS: u32 = 48;
+const HASH_BYTES: usize = HASH_BITS as usize / 8;
 
 /// One reading in a frame.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -163,13 +172,7 @@ impl Frame {
             put_bytes(&mut out, define.device.as_bytes());
             put_bytes(&mut out, define.metric.as_bytes());
         }
-        put(&mut out, self.deliveries.len() as u64);
-        let mut previous = 0;
-        for delivery in &self.deliveries {
-            put_signed(&mut out, i64::from(delivery.packet_id) - previous);
-            previous = i64::from(delivery.packet_id);
-            out.extend(delivery.hash.to_le_bytes());
-        }
+        encode_deliveries(&mut out, &self.deliveries);
         encode_readings(&mut out, &self.readings);
         out
     }
@@ -212,16 +215,7 @@ impl Frame {
                 metric: input.text()?,
             });
         }
-        let mut previous = 0;
-        let deliveries = input.count(9)?;
-        frame.deliveries.reserve_exact(deliveries);
-        for _ in 0..deliveries {
-            previous = input.signed()?.wrapping_add(previous);
-            frame.deliveries.push(Delivery {
-                packet_id: u16::try_from(previous).map_err(|_| FrameError::Content)?,
-                hash: u64::from_le_bytes(input.array()?),
-            });
-        }
+        frame.deliveries = decode_deliveries(&mut input)?;
         decode_readings(&mut input, &mut frame.readings)?;
         if input.at == bytes.len() { Ok(frame) } else { Err(FrameError::Content) }
     }
@@ -252,6 +246,43 @@ impl std::fmt::Display for FrameError {
 }
 
 impl std::error::Error for FrameError {}
+
+fn encode_deliveries(out: &mut Vec<u8>, deliveries: &[Delivery]) {
+    put(out, deliveries.len() as u64);
+    let mut previous = 0;
+    for run in deliveries.chunk_by(|a, b| a.packet_id.checked_add(1) == Some(b.packet_id)) {
+        put_signed(out, i64::from(run[0].packet_id) - previous);
+        put(out, run.len() as u64 - 1);
+        previous = i64::from(run[run.len() - 1].packet_id);
+    }
+    for delivery in deliveries {
+        out.extend(&delivery.hash.to_le_bytes()[..HASH_BYTES]);
+    }
+}
+
+fn decode_deliveries(input: &mut Input<'_>) -> Result<Vec<Delivery>, FrameError> {
+    let count = input.count(HASH_BYTES)?;
+    let mut deliveries = Vec::with_capacity(count);
+    let mut previous = 0i64;
+    while deliveries.len() < count {
+        let first = input.signed()?.wrapping_add(previous);
+        let beyond = input.varint()?;
+        if beyond >= (count - deliveries.len()) as u64 {
+            return Err(FrameError::Content);
+        }
+        previous = first.checked_add(beyond as i64).ok_or(FrameError::Content)?;
+        for packet_id in first..=previous {
+            let packet_id = u16::try_from(packet_id).map_err(|_| FrameError::Content)?;
+            deliveries.push(Delivery { packet_id, hash: 0 });
+        }
+    }
+    for delivery in &mut deliveries {
+        let mut bytes = [0; 8];
+        bytes[..HASH_BYTES].copy_from_slice(input.array::<HASH_BYTES>()?);
+        delivery.hash = u64::from_le_bytes(bytes);
+    }
+    Ok(deliveries)
+}
 
 fn encode_readings(out: &mut Vec<u8>, readings: &[FrameReading]) {
     let runs = || readings.chunk_by(|a, b| a.series == b.series && a.dedup == b.dedup);
@@ -333,7 +364,7 @@ fn decode_readings(
         }
         for reading in &mut readings[first..] {
             let value = match exponent {
-                RAW => f64::from_bits(u64::from_le_bytes(input.array()?)),
+                RAW => f64::from_bits(u64::from_le_bytes(*input.array()?)),
                 _ => input.signed()? as f64 / POWERS[usize::from(exponent)],
             };
             reading.value = Finite::new(value).ok_or(FrameError::Content)?;
@@ -442,11 +473,11 @@ impl<'a> Input<'a> {
         Ok(text.to_owned())
     }
 
-    fn array(&mut self) -> Result<[u8; 8], FrameError> {
-        let end = self.at + 8;
-        let slice = self.bytes.get(self.at..end).ok_or(FrameError::Short)?;
-        self.at = end;
-        slice.try_into().map_err(|_| FrameError::Short)
+    fn array<const N: usize>(&mut self) -> Result<&'a [u8; N], FrameError> {
+        let rest = self.bytes.get(self.at..).ok_or(FrameError::Short)?;
+        let array = rest.first_chunk().ok_or(FrameError::Short)?;
+        self.at += N;
+        Ok(array)
     }
 
     fn series(&mut self) -> Result<SeriesId, FrameError> {
@@ -489,7 +520,7 @@ mod tests {
         fn frames()(
             batch in any::<u64>(), processing in any::<i64>(), attended in 0..i64::MAX, trusted in any::<bool>(),
             readings in prop::collection::vec((0u32..40, time(), value(), any::<bool>()), 0..80),
-            deliveries in prop::collection::vec((any::<u16>(), any::<u64>()), 0..20),
+            deliveries in prop::collection::vec((prop_oneof![any::<u16>(), 1u16..5], 0u64..1 << HASH_BITS), 0..20),
             drops in prop::collection::vec((0usize..12, 0u64..1000), 0..4),
             define in prop::collection::vec((any::<u32>(), ".{0,9}", "\\PC{0,9}"), 0..3),
             evict in prop::collection::vec(any::<u32>(), 0..3),

@@ -94,7 +94,12 @@ pub struct Options {
     /// Last will.
     pub last_will: Option<Will>,
     /// How many requests (publishes, acknowledgements, subscriptions) may wait to be sent, ≥ 1.
+    /// Costs about 200 bytes each once so many have waited.
     pub channel: usize,
+    /// Small packets may wait for more to share a segment with (Nagle's algorithm), until the
+    /// broker's TCP has confirmed what left before: for a connection that mostly acknowledges,
+    /// where the library makes a write of every single one.
+    pub gather: bool,
 }
 
 impl Options {
@@ -116,6 +121,7 @@ impl Options {
             max_packet: 1024 * 1024,
             last_will: None,
             channel: 1024,
+            gather: false,
         }
     }
 
@@ -244,7 +250,7 @@ pub fn connect(options: &Options) -> (Sender, Connection) {
     let (client, event_loop) = match options.version {
         Version::V4 => {
             let (client, mut event_loop) = rumqttc::AsyncClient::new(v4::options(options), channel);
-            event_loop.set_network_options(network_options());
+            event_loop.set_network_options(network_options(options));
             (Client::V4(client), EventLoop::V4(Box::new(event_loop)))
         }
         Version::V5 => {
@@ -270,10 +276,10 @@ pub fn connect(options: &Options) -> (Sender, Connection) {
     (sender, connection)
 }
 
-fn network_options() -> rumqttc::NetworkOptions {
+fn network_options(options: &Options) -> rumqttc::NetworkOptions {
     let mut network = rumqttc::NetworkOptions::new();
-    // Acknowledgements are tiny and awaited: Nagle's algorithm would hold them back.
-    network.set_tcp_nodelay(true);
+    // A publish alone on the connection would otherwise wait for the one before.
+    network.set_tcp_nodelay(!options.gather);
     network.set_connection_timeout(PATIENCE.as_secs());
     network
 }
@@ -478,26 +484,22 @@ impl Connection {
         // library does not notice a socket that takes no more bytes (it waits in flush, pings
         // included), so silence beyond that ends the connection. Dropping its future is safe
         // here, because the connection is dropped with it.
-        let silence = MqttError::Network(format!(
-            "{}: no sign of life for {} s: is the broker or the network down?",
-            self.broker,
-            self.silence_max.as_secs()
-        ));
+        let silence_max = self.silence_max;
         let seen = match &mut self.event_loop {
             EventLoop::V4(event_loop) => {
-                match tokio::time::timeout(self.silence_max, event_loop.poll()).await {
+                match tokio::time::timeout(silence_max, event_loop.poll()).await {
                     Ok(Ok(event)) => v4::event(event),
                     Ok(Err(_)) if ours => return Err(MqttError::Closed),
                     Ok(Err(error)) => return Err(v4::error(&error, &context)),
-                    Err(_) => return Err(silence),
+                    Err(_) => return Err(silent(&self.broker, silence_max)),
                 }
             }
             EventLoop::V5(event_loop) => {
-                match tokio::time::timeout(self.silence_max, event_loop.poll()).await {
+                match tokio::time::timeout(silence_max, event_loop.poll()).await {
                     Ok(Ok(event)) => v5::event(event),
                     Ok(Err(_)) if ours => return Err(MqttError::Closed),
                     Ok(Err(error)) => return Err(v5::error(&error, &context)),
-                    Err(_) => return Err(silence),
+                    Err(_) => return Err(silent(&self.broker, silence_max)),
                 }
             }
         };
@@ -543,6 +545,13 @@ impl Connection {
             }
         }
     }
+}
+
+fn silent(broker: &str, silence: Duration) -> MqttError {
+    MqttError::Network(format!(
+        "{broker}: no sign of life for {} s: is the broker or the network down?",
+        silence.as_secs()
+    ))
 }
 
 fn subscribe_failures(asked: &[(String, u8)], answers: Vec<Result<u8, String>>) -> Vec<String> {

@@ -28,7 +28,7 @@ pub(super) fn options(options: &Options) -> MqttOptions {
         // Without a limit the library sets aside room for 65,535 packets.
         .set_outgoing_inflight_upper_limit(options.inflight.max(1))
         .set_connection_timeout(PATIENCE.as_secs())
-        .set_network_options(super::network_options())
+        .set_network_options(super::network_options(options))
         .set_manual_acks(true);
     // TLS goes here: `set_transport`.
     if let Some(username) = &options.username {
