@@ -81,7 +81,8 @@ impl Forwarder {
     }
 
     /// A new cursor, or one of a lost state, continues under the present instance: its sequence
-    /// starts at 1. What was sealed before keeps its place in front.
+    /// starts at 1. What was sealed and not acknowledged is sealed again under it, since a message
+    /// of another instance says nothing about this one's state.
     fn adopt_instance(&self) -> Result<(), SpoolError> {
         let mut state = self.outbox.lock();
         let instance = self.instance.clone();
@@ -89,7 +90,9 @@ impl Forwarder {
             return Ok(());
         }
         state.spool.update(|cursor| {
-            cursor.sealed.clear();
+            // What they report as lost is still to be reported.
+            let lost = cursor.sealed.drain(..).filter_map(|sealed| sealed.tombstone);
+            cursor.tombstone = lost.chain(cursor.tombstone).reduce(|a, b| a.merge(b));
             cursor.instance = instance;
             cursor.next_sequence = 1;
         })
@@ -185,7 +188,9 @@ impl Forwarder {
     fn pump(&self, sender: &mqtt::Sender, flight: &mut Flight) -> Result<(), SpoolError> {
         loop {
             let mut state = self.outbox.lock();
-            self.seal(&mut state, flight)?;
+            // The broker may take less than we would send; its limit includes the packet's header.
+            let max_packet = (sender.max_packet() as usize).saturating_sub(self.topic.len() + 64);
+            self.seal(&mut state, flight, max_packet)?;
             let sent = flight.sent.back().or(flight.acknowledged.last()).copied().unwrap_or(0);
             let next = state.spool.cursor().sealed.iter().find(|s| s.sequence > sent).cloned();
             let Some(sealed) = next.filter(|_| flight.sent.len() < WINDOW) else { return Ok(()) };
@@ -198,7 +203,7 @@ impl Forwarder {
                 Err(PublishError::Full) => return Ok(()),
                 Err(error) => {
                     let name = self.outbox.lock().name.clone();
-                    tracing::error!(forward = %name, %error, "message cannot be sent: upstream must take packets of 64 KiB at least (max_message)");
+                    tracing::error!(forward = %name, %error, "a message is larger than upstream takes: raise its packet limit; the outbox holds the records");
                     return Ok(());
                 }
             }
@@ -206,10 +211,17 @@ impl Forwarder {
     }
 
     /// Seals as many messages as the window has room for, with one durable write.
-    fn seal(&self, state: &mut State, flight: &Flight) -> Result<(), SpoolError> {
+    /// `max_packet`: payload that upstream takes, as far as it is known.
+    fn seal(
+        &self,
+        state: &mut State,
+        flight: &Flight,
+        max_packet: usize,
+    ) -> Result<(), SpoolError> {
         let cursor = state.spool.cursor();
         // What is acknowledged but not settled is still in the list.
         let waiting = cursor.sealed.len() - flight.acknowledged.len().min(cursor.sealed.len());
+        let max_message = self.max_message.min(max_packet);
         let room = WINDOW.saturating_sub(waiting);
         let room = room.min(Cursor::MAX_SEALED.saturating_sub(cursor.sealed.len()));
         let mut sealed = Vec::new();
@@ -223,7 +235,7 @@ impl Forwarder {
                 tombstone.as_ref(),
                 from,
                 entries,
-                self.max_message,
+                max_message,
             )?;
             let Some(to) = to else { break };
             sealed.push(Sealed { sequence, from, to, tombstone: tombstone.take() });

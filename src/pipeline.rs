@@ -30,6 +30,9 @@ use crate::receiver::router::Router;
 const SLICE_UNITS: usize = 4000;
 /// A checkpoint is due when the journal has grown by this many times the bytes it would write.
 const GROWTH: u64 = 4;
+/// Beyond this many times that, a checkpoint no longer waits for the result topics: the journal must
+/// not grow without bound while their broker is away.
+const PATIENCE: u64 = 8;
 /// … but not before it has grown by this.
 const GROWTH_LEAST: u64 = 256 * 1024;
 /// A backward step of the clock smaller than this is evened out instead of announced.
@@ -279,6 +282,9 @@ impl<S: Storage> Pipeline<S> {
         for (batch, bytes) in frames {
             let frame = match Frame::decode(&bytes) {
                 Ok(frame) if frame.batch == batch => frame,
+                // Skipping it would lose what was acknowledged; the version that wrote it can
+                // still take it.
+                Err(error @ FrameError::Format(_)) => return Err(PipelineError::Frame(error)),
                 _ => {
                     if recovery.unreadable.len() < 16 {
                         recovery.unreadable.push(batch);
@@ -484,7 +490,8 @@ impl<S: Storage> Pipeline<S> {
     }
 
     /// Whether a checkpoint is due: the journal has grown by four times what it would write, the
-    /// last one is done, and the result topics have taken all up to here.
+    /// last one is done, and the result topics have taken all up to here (or will not for long:
+    /// what they have not taken by then is not published again after a crash).
     pub fn checkpoint_due(&self, published_through: u64) -> bool {
         let units = self.engine.dirty_units().min(SLICE_UNITS) as u64;
         let due = crate::failpoint::checkpoint_growth()
@@ -492,7 +499,14 @@ impl<S: Storage> Pipeline<S> {
         units > 0
             && self.checkpoint.running.is_none()
             && self.checkpoint.grown >= due
-            && published_through >= self.engine.meta().batch
+            && (published_through >= self.engine.meta().batch
+                || self.checkpoint.grown >= PATIENCE * due)
+    }
+
+    /// About as many bytes as the next checkpoint will write.
+    pub fn checkpoint_estimate(&self) -> u64 {
+        let limit = if self.checkpoint.all { usize::MAX } else { SLICE_UNITS };
+        self.engine.dirty_units().min(limit) as u64 * self.checkpoint.chunk_bytes
     }
 
     /// Starts a checkpoint of the units that have been dirty longest (of `all` of them at a clean

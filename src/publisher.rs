@@ -50,8 +50,16 @@ struct Inner {
     in_flight: VecDeque<Publication>,
     pushed_through: u64,
     connected: bool,
+    /// A connection came up since the last look.
+    new_connection: bool,
     published: u64,
     dropped: u64,
+}
+
+impl Inner {
+    fn is_over(&self) -> bool {
+        self.waiting.len() > WAITING_MAX || self.waiting_bytes > WAITING_BYTES_MAX
+    }
 }
 
 /// What waits to be published; shared by the pipeline and the publisher.
@@ -78,7 +86,14 @@ impl Queue {
             inner.waiting.push_back(publication);
         }
         inner.pushed_through = inner.pushed_through.max(batch);
-        while inner.waiting.len() > WAITING_MAX || inner.waiting_bytes > WAITING_BYTES_MAX {
+        if inner.is_over() {
+            // First what nobody was promised: estimates, and retained topics asserted again.
+            let before = inner.waiting.len();
+            inner.waiting.retain(|p| p.batch.is_some());
+            inner.dropped += (before - inner.waiting.len()) as u64;
+            inner.waiting_bytes = inner.waiting.iter().map(|p| p.payload.len()).sum();
+        }
+        while inner.is_over() {
             let Some(oldest) = inner.waiting.pop_front() else { break };
             inner.waiting_bytes -= oldest.payload.len();
             inner.dropped += 1;
@@ -97,6 +112,11 @@ impl Queue {
     /// Whether the broker is connected; estimates are not worth making while it is not.
     pub fn is_connected(&self) -> bool {
         self.lock().connected
+    }
+
+    /// True once after each new connection: retained topics are to be asserted again.
+    pub fn take_connected(&self) -> bool {
+        std::mem::take(&mut self.lock().new_connection)
     }
 
     /// For status and metrics.
@@ -167,14 +187,12 @@ impl Queue {
 pub const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Connects and publishes until `stop` turns true; then takes leave with what is queued and
-/// `offline`. `connected` is told of each new connection, so that retained topics can be asserted
-/// again.
+/// `offline`.
 pub async fn run(
     mut options: mqtt::Options,
     prefix: String,
     queue: Arc<Queue>,
     mut stop: watch::Receiver<bool>,
-    connected: impl Fn(),
 ) {
     let status = |text: &str| Publication {
         batch: None,
@@ -216,8 +234,8 @@ pub async fn run(
                     inner.waiting.push_front(status("online"));
                     inner.waiting_bytes += "online".len();
                     inner.connected = true;
+                    inner.new_connection = true;
                     drop(inner);
-                    connected();
                     queue.pump(&sender);
                 }
                 Ok(Event::PublishAcknowledged { failure, .. }) => {

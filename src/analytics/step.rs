@@ -329,9 +329,22 @@ impl UnitState {
 
     /// The gateway's clock stepped back: event times beyond `to` were stamped by a wrong clock and
     /// must not hold up what follows. `true` when the unit had any.
-    pub fn rewind(&mut self, plan: &Plan, to: EventTime) -> bool {
+    pub fn rewind(
+        &mut self,
+        plan: &Plan,
+        context: &StepContext<'_>,
+        to: EventTime,
+        effects: &mut Effects,
+    ) -> bool {
         if self.order.max_time().is_none_or(|max| max <= to) {
             return false;
+        }
+        // Readings held from that wrong future count in their panes; in the filter they would move
+        // its frontier there again.
+        let watermark = self.watermark(plan);
+        for held in self.order.take_beyond(to) {
+            self.counts.unordered += 1;
+            self.fill(plan, context, (held.time, held.value), watermark, false, effects);
         }
         self.order.rewind(to);
         self.kalman.rewind(&plan.kalman, to);

@@ -133,6 +133,12 @@ impl Order {
         self.held.first().map(|held| Watermark::behind(held.time, lateness))
     }
 
+    /// Takes the held readings with times after `to`.
+    pub fn take_beyond(&mut self, to: EventTime) -> Vec<Held> {
+        let at = self.held.partition_point(|held| held.time <= to);
+        self.held.drain(at..).collect()
+    }
+
     /// How many readings are held.
     pub fn held(&self) -> usize {
         self.held.len()

@@ -44,17 +44,19 @@ pub struct MemoryModel {
 impl Default for MemoryModel {
     fn default() -> Self {
         MemoryModel {
-            base: 24 << 20,
+            // With the result topics' queue of 16 MiB.
+            base: 40 << 20,
             unacknowledged: 16 << 20,
             reading: 96,
-            series: 512,
-            kalman: 192,
-            pane: 192,
-            sketch: 2048,
+            // 512 readings remembered to recognise repeats, 16 bytes each, are most of it.
+            series: 1024 + 512 * 16,
+            kalman: 216,
+            pane: 256,
+            sketch: crate::batch::sketch::Sketch::MAX_BYTES as u64,
             forecast: 512,
             slot: 24,
             forward: 2 << 20,
-            journal_reading: 24,
+            journal_reading: 16,
             commit: 11_000,
             amplification: 1.0,
         }
@@ -318,7 +320,7 @@ mod tests {
 
     #[test]
     fn refuses_what_memory_cannot_hold() {
-        let small = Host { memory: Some(64 << 20), disk: Some(u64::MAX) };
+        let small = Host { memory: Some(96 << 20), disk: Some(u64::MAX) };
         let text = "series.max_series = 1_000_000";
         let refused = report(text, &small);
         assert!(!refused.ok());

@@ -31,7 +31,7 @@ use crate::config::{Config, Faults, Login, MqttVersion, Trust};
 use crate::forwarder::Forwarder;
 use crate::http::{self, Handle, Progress, Status};
 use crate::mqtt;
-use crate::outbox::message::Sender;
+use crate::outbox::{self, message::Sender};
 use crate::pipeline::Pipeline;
 use crate::publisher;
 use crate::receiver::mqtt::{Received, Receiver};
@@ -49,6 +49,8 @@ const STOP_WITHIN: Duration = Duration::from_millis(4500);
 const BATCH_BYTES: usize = 8 * 1024 * 1024;
 /// Acknowledgements that wait in the connection's channel at most.
 const ACKNOWLEDGEMENTS: usize = 4096;
+/// What a packet has besides its payload: topic and header.
+const PACKET_ROOM: usize = 70 * 1024;
 /// Hard limit of an MQTT packet, above every sensible payload; ours is `max_payload`.
 const PACKET_MAX: u32 = 1024 * 1024;
 
@@ -271,6 +273,9 @@ async fn serve(options: Options) -> Result<(), Failure> {
         let mut options = login(&forward.login, "")?;
         options.clean = true;
         options.keep_alive = config.mqtt.keep_alive;
+        // A message and its packet around it; a message holds one record at least.
+        let largest = forward.max_message.max(outbox::message::RECORD_MAX) + PACKET_ROOM;
+        options.max_packet = u32::try_from(largest).unwrap_or(u32::MAX);
         let forwarder = Forwarder {
             options,
             topic: forward.topic.replace("{gateway}", &config.gateway.id),
@@ -296,14 +301,8 @@ async fn serve(options: Options) -> Result<(), Failure> {
     if let Some(results) = &results {
         let mut options = login(&config.mqtt.login, "-results")?;
         options.keep_alive = config.mqtt.keep_alive;
-        let asks = events.clone();
-        let connected = move || {
-            // Never waited for: the pipeline may be waiting for the queue.
-            let _ = asks.try_send(Event::ResultsConnected);
-        };
         let (queue, stop) = (results.queue.clone(), ended.clone());
-        results_task =
-            Some(tokio::spawn(publisher::run(options, prefix(&config), queue, stop, connected)));
+        results_task = Some(tokio::spawn(publisher::run(options, prefix(&config), queue, stop)));
     }
 
     let (pipeline_done, mut pipeline_ended) = mpsc::unbounded_channel::<Ended>();
@@ -383,6 +382,11 @@ async fn serve(options: Options) -> Result<(), Failure> {
                     config = reload(path, config, &events, &filters).await;
                 }
                 notifier.ready("running");
+            }
+            () = tokio::time::sleep_until(stop_by.unwrap_or_else(tokio::time::Instant::now)), if stop_by.is_some() => {
+                break Err(Failure::Runtime(
+                    "the pipeline did not stop in time; what was committed is recovered at the next start".to_owned(),
+                ));
             }
             _ = watchdog.tick() => {
                 // Only the pipeline's own progress feeds the watchdog.
@@ -532,23 +536,23 @@ async fn reload(
             tracing::warn!(key, "this change takes effect with the next restart");
         }
     }
-    match Router::new(&new.mqtt.subscribe) {
-        Ok(router) => {
-            filters.send_if_modified(|seen| {
-                let changed = *seen != router.filters();
-                *seen = router.filters();
-                changed
-            });
-        }
+    let router = match Router::new(&new.mqtt.subscribe) {
+        Ok(router) => router,
         Err(error) => {
             tracing::error!(%error, "new configuration refused, the old one goes on");
             return old;
         }
-    }
+    };
     let (events, sent) = (events.clone(), new.clone());
     let handed =
         tokio::task::spawn_blocking(move || events.send(Event::Reload(Box::new(sent))).is_ok());
     let _ = handed.await;
+    // Behind the reload: the first messages of a new topic must meet the new router.
+    filters.send_if_modified(|seen| {
+        let changed = *seen != router.filters();
+        *seen = router.filters();
+        changed
+    });
     new
 }
 

@@ -65,11 +65,12 @@ impl Reporter {
             checkpoints: 0,
             faults: FaultLog::default(),
         };
+        reporter.prefix = crate::daemon::prefix(config);
         reporter.configure(config);
         reporter
     }
 
-    /// Follows a new configuration. The prefix stays: status and last will stand under it until
+    /// Follows a new configuration; the prefix stays until a restart, as the will's does. The prefix stays: status and last will stand under it until
     /// the next start.
     pub fn configure(&mut self, config: &Config) {
         self.format = config.results.format;

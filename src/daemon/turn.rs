@@ -46,8 +46,6 @@ pub enum Event {
     Received(Received),
     /// The checkpoint of this batch ended.
     Checkpointed(Result<u64, DiskError>),
-    /// The results' broker is connected: retained topics are asserted again.
-    ResultsConnected,
     /// A new configuration, checked.
     Reload(Box<Config>),
     /// The page asks.
@@ -67,14 +65,15 @@ pub enum Ended {
 
 /// What the pipeline's thread owns.
 pub struct Turn {
+    /// What happens. First, since fields are dropped in order: the checkpoint thread that the
+    /// pipeline's disk waits for at its end may be waiting to tell of its last one.
+    pub events: Receiver<Event>,
     /// The pipeline.
     pub pipeline: Pipeline<Disk>,
     /// The gateway's clock.
     pub clock: Clock,
     /// When batches close.
     pub policy: ClosePolicy,
-    /// What happens.
-    pub events: Receiver<Event>,
     /// Makes publications and the page's answers.
     pub reporter: Reporter,
     /// Result topics.
@@ -155,15 +154,19 @@ impl Turn {
             }
             self.attend(now);
             self.send_unsent(now);
+            if let Some(results) = &self.results
+                && results.queue.take_connected()
+            {
+                // The broker may have lost its retained messages.
+                results.queue.push(0, self.reporter.retained(self.pipeline.engine()));
+            }
             if now.stopping {
                 return self.stop(now);
             }
             if self.due(now) <= Instant::now() && !now.disk_full {
                 self.commit(now)?;
             }
-            if !now.disk_full {
-                self.checkpoint()?;
-            }
+            self.checkpoint()?;
         }
     }
 
@@ -212,12 +215,6 @@ impl Turn {
                 self.report(now, None);
             }
             Event::Checkpointed(Err(error)) => return Err(error.to_string()),
-            Event::ResultsConnected => {
-                if let Some(results) = &self.results {
-                    let engine = self.pipeline.engine();
-                    results.queue.push(0, self.reporter.retained(engine));
-                }
-            }
             Event::Reload(config) => self.reload(*config),
             Event::Query(query) => self.reporter.answer(self.pipeline.engine(), query),
             Event::Stop => now.stopping = true,
@@ -339,11 +336,17 @@ impl Turn {
             return Ok(());
         }
         let published_through = self.published_through();
-        if self.pipeline.checkpoint_due(published_through) {
+        if self.pipeline.checkpoint_due(published_through) && self.has_room() {
             let through = published_through.min(self.pipeline.engine().meta().batch);
             self.pipeline.begin_checkpoint(through, false).map_err(|e| e.to_string())?;
         }
         Ok(())
+    }
+
+    /// A checkpoint that found the disk full would end the process; it needs its size twice.
+    fn has_room(&self) -> bool {
+        let needed = 2 * self.pipeline.checkpoint_estimate() + FREE_LEAST;
+        self.pipeline.storage().free_bytes().is_ok_and(|free| free >= needed)
     }
 
     /// Sends acknowledgements on the connection that delivered, in receive order.

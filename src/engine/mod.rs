@@ -115,6 +115,9 @@ pub struct Unit {
     included: u64,
     /// The batch that defined the series.
     defined: u64,
+    /// The batch with which the series before left this slot, and its counts: until meta includes
+    /// that batch, only this chunk knows them, since it has overwritten the other's.
+    predecessor: Option<Box<(u64, UnitCounts)>>,
     dirty: bool,
     /// The entry in the timer heap; never later than the true deadline.
     timer: AttendedTime,
@@ -144,6 +147,9 @@ pub struct UnitChunk {
     /// The batch that defined the series.
     #[serde(rename = "b")]
     pub defined: u64,
+    /// The batch with which the series before left the slot, and its counts.
+    #[serde(rename = "p", default, skip_serializing_if = "Option::is_none")]
+    pub predecessor: Option<Box<(u64, UnitCounts)>>,
     /// The state.
     #[serde(rename = "s")]
     pub state: UnitState,
@@ -185,6 +191,8 @@ pub struct Engine {
     dirty: VecDeque<(u64, u32)>,
     /// Slots whose stored chunk must go, with the batch at which the series left.
     deleted: BTreeMap<u32, u64>,
+    /// Counts of the series that left since the last checkpoint, with the batch, by slot.
+    departed: BTreeMap<u32, (u64, UnitCounts)>,
     /// Totals over the living units.
     totals: UnitCounts,
     /// Replay met readings of series that it does not know (their chunk was lost).
@@ -223,6 +231,7 @@ impl Engine {
             timers: BinaryHeap::new(),
             dirty: VecDeque::new(),
             deleted: BTreeMap::new(),
+            departed: BTreeMap::new(),
             totals: UnitCounts::default(),
             orphans: 0,
             effects: Effects::default(),
@@ -238,6 +247,7 @@ impl Engine {
                     plan,
                     included,
                     defined: chunk.defined,
+                    predecessor: chunk.predecessor,
                     dirty: false,
                     timer: AttendedTime(i64::MAX),
                 },
@@ -341,7 +351,7 @@ impl Engine {
             self.reconfigure(config, frame, &mut output);
         }
         if frame.clock_stepped_back {
-            self.rewind(frame);
+            self.rewind(frame, &mut output);
         }
         for &series in &frame.evict {
             self.evict(series, frame, fresh, &mut output);
@@ -475,18 +485,20 @@ impl Engine {
         }
     }
 
-    fn rewind(&mut self, frame: &Frame) {
+    fn rewind(&mut self, frame: &Frame, output: &mut StepOutput) {
         let now = EventTime::clamped(frame.processing_time.0);
         let limit = EventTime::clamped(frame.processing_time.0 + self.meta.config.max_ahead);
+        let zone = self.zone.clone();
+        let config = self.meta.config.clone();
+        let context = context(&config, &zone, frame);
         for slot in 0..self.units.len() as u32 {
             let Some(Some(unit)) = self.units.get_mut(slot as usize) else { continue };
             if unit.included < frame.batch
                 && unit.state.is_beyond(limit)
-                && unit.state.rewind(&unit.plan, now)
-                && !unit.dirty
+                && unit.state.rewind(&unit.plan, &context, now, &mut self.effects)
             {
-                unit.dirty = true;
-                self.dirty.push_back((frame.batch, slot));
+                self.changed(slot, frame.batch, output);
+                self.schedule(slot);
             }
         }
     }
@@ -495,6 +507,12 @@ impl Engine {
         let slot = series.0;
         let Some(Some(unit)) = self.units.get_mut(slot as usize) else { return };
         if unit.included >= frame.batch {
+            if let Some(predecessor) = &unit.predecessor
+                && fresh
+                && predecessor.0 == frame.batch
+            {
+                self.meta.retired.merge(&predecessor.1);
+            }
             return;
         }
         let context = context(&self.meta.config, &self.zone, frame);
@@ -507,8 +525,12 @@ impl Engine {
         }
         self.units[slot as usize] = None;
         self.registry.remove(series);
+        // Until its chunk is gone, its frames are needed from where it became dirty.
+        let dirty_since = self.dirty.iter().find(|&&(_, dirty)| dirty == slot);
+        let since = dirty_since.map_or(frame.batch, |&(batch, _)| batch);
         self.dirty.retain(|&(_, dirty)| dirty != slot);
-        self.deleted.insert(slot, frame.batch);
+        self.deleted.entry(slot).or_insert(since);
+        self.departed.insert(slot, (frame.batch, counts));
         self.recount();
     }
 
@@ -520,6 +542,7 @@ impl Engine {
         }
         let plan = self.plan_for(device, metric);
         let state = UnitState::new(&plan, frame.attended);
+        let predecessor = self.departed.get(&series.0).copied().map(Box::new);
         self.registry.insert(series, device, metric);
         self.put(
             series,
@@ -528,6 +551,7 @@ impl Engine {
                 plan,
                 included: frame.batch - 1,
                 defined: frame.batch,
+                predecessor,
                 dirty: true,
                 timer: AttendedTime(i64::MAX),
             },
@@ -606,12 +630,14 @@ impl Engine {
                 device: &name.device,
                 metric: &name.metric,
                 defined: unit.defined,
+                predecessor: &unit.predecessor,
                 state: &unit.state,
             };
             // A plain tree of numbers and texts: encoding cannot fail.
             chunks.push((series, serde_cbor::to_vec(&chunk).unwrap_or_default()));
         }
         let deleted = std::mem::take(&mut self.deleted);
+        self.departed.clear();
         let written: Vec<u32> = chunks.iter().map(|(series, _)| series.0).collect();
         let deleted =
             deleted.into_keys().filter(|slot| !written.contains(slot)).map(SeriesId).collect();
@@ -626,6 +652,7 @@ impl Engine {
                     device: &name.device,
                     metric: &name.metric,
                     defined: unit.defined,
+                    predecessor: &None,
                     state: &unit.state,
                 };
                 (series, serde_cbor::to_vec(&chunk).unwrap_or_default())
@@ -643,6 +670,8 @@ struct UnitChunkRef<'a> {
     metric: &'a str,
     #[serde(rename = "b")]
     defined: u64,
+    #[serde(rename = "p", skip_serializing_if = "Option::is_none")]
+    predecessor: &'a Option<Box<(u64, UnitCounts)>>,
     #[serde(rename = "s")]
     state: &'a UnitState,
 }

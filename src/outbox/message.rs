@@ -10,6 +10,10 @@ use super::spool::{Entry, Position, Sealed, Tombstone};
 /// Version of the upstream message's schema.
 pub const SCHEMA: &str = "weir/1";
 
+/// A record is not larger than this, in bytes: two names of 256 bytes, escaped, and a sketch of
+/// 20 KiB in hexadecimal.
+pub const RECORD_MAX: usize = 64 * 1024;
+
 /// What is the same in all messages of a gateway.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sender {

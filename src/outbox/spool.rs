@@ -33,7 +33,7 @@ const ENTRY_FORMAT: u8 = 1;
 const HEADER_BYTES: usize = 13;
 const CURSOR_FILE: &str = "cursor";
 /// Largest entry body.
-pub const MAX_BODY_BYTES: usize = 16 << 20;
+pub const MAX_BODY_BYTES: usize = 48 << 20;
 
 /// What an entry holds, in numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -201,7 +201,8 @@ impl Spool {
     /// whole segments behind the protected position are dropped first, durably accounted for.
     ///
     /// # Errors
-    /// `TooLarge` for a body above [`MAX_BODY_BYTES`]; I/O. After a full disk the append may be
+    /// I/O. A body above [`MAX_BODY_BYTES`] is refused, and counted in the tombstone: an error would
+    /// come again with every recovery. After a full disk the append may be
     /// tried again; a failed sync poisons the spool.
     pub fn append(
         &mut self,
@@ -213,9 +214,11 @@ impl Spool {
             return Ok(Appended::Already);
         }
         let size = (ENTRY_HEADER_BYTES + HEADER_BYTES + body.len()) as u64;
-        let dropped = self.make_room(size)?;
-        if self.log.bytes() + size > self.max_bytes.saturating_add(self.segment_bytes)
-            && self.log.bytes() > 0
+        let too_large = body.len() > MAX_BODY_BYTES;
+        let dropped = if too_large { None } else { self.make_room(size)? };
+        if too_large
+            || self.log.bytes() + size > self.max_bytes.saturating_add(self.segment_bytes)
+                && self.log.bytes() > 0
         {
             let tombstone = Tombstone {
                 records: u64::from(header.records),

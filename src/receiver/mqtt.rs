@@ -25,6 +25,9 @@ const CHUNK_MESSAGES: usize = 256;
 /// Bytes of payload in a chunk at most (and one message more).
 const CHUNK_BYTES: usize = 128 * 1024;
 
+/// Largest packet that is taken just to drop it (MQTT 3.1.1; with MQTT 5 the broker withholds it).
+const OVERSIZE_MAX: usize = 16 * 1024 * 1024;
+
 /// A message with the moment it arrived.
 #[derive(Debug)]
 pub struct Arrived {
@@ -93,7 +96,7 @@ impl Receiver {
     pub async fn run(mut self, hand_on: impl Fn(Received) -> bool) {
         let mut backoff = Backoff::default();
         let mut connection = 0;
-        let mut subscribed: Option<Vec<(String, u8)>> = None;
+        let mut subscribed: Option<Subscriptions> = None;
         while !*self.stop.borrow() {
             if self.paused.load(Ordering::Relaxed) {
                 self.sleep(Duration::from_millis(200)).await;
@@ -103,15 +106,10 @@ impl Receiver {
             let started = Instant::now();
             let ended = self.connection(connection, &mut subscribed, &hand_on).await;
             let Some(error) = ended else { return };
+            self.options.clean = false;
             if let MqttError::Oversize { size, .. } = error {
-                // The same packet would come again, for ever: take it once, so that it can be
-                // counted as oversize and acknowledged.
-                self.options.max_packet =
-                    u32::try_from(size).unwrap_or(u32::MAX).saturating_add(64);
-                tracing::warn!(
-                    size,
-                    "raising the packet limit to take one oversize message and drop it"
-                );
+                // The same packet would come again, for ever.
+                self.avoid_oversize(size);
             }
             backoff.connection_ended(started.elapsed());
             if !hand_on(Received::Disconnected { reason: error.to_string() }) {
@@ -124,6 +122,25 @@ impl Receiver {
             let wait = backoff.next_wait(jitter());
             tracing::warn!(%error, wait_s = wait.as_secs_f64(), "readings: no connection to the broker");
             self.sleep(wait).await;
+        }
+    }
+
+    /// Takes an oversize packet once, so that it is counted as such and acknowledged; one that
+    /// memory cannot bear is left behind with its session.
+    fn avoid_oversize(&mut self, size: usize) {
+        if size > OVERSIZE_MAX {
+            self.options.clean = true;
+            tracing::error!(
+                size,
+                most = OVERSIZE_MAX,
+                "a message is too large even to be dropped: the broker's session is given up with what it holds; set the broker's message_size_limit"
+            );
+        } else {
+            self.options.max_packet = u32::try_from(size).unwrap_or(u32::MAX).saturating_add(64);
+            tracing::warn!(
+                size,
+                "raising the packet limit to take an oversize message and drop it"
+            );
         }
     }
 
@@ -143,7 +160,7 @@ impl Receiver {
     async fn connection(
         &mut self,
         number: u64,
-        subscribed: &mut Option<Vec<(String, u8)>>,
+        subscribed: &mut Option<Subscriptions>,
         hand_on: &impl Fn(Received) -> bool,
     ) -> Option<MqttError> {
         let (sender, mut connection) = mqtt::connect(&self.options);
@@ -187,9 +204,11 @@ impl Receiver {
                     }
                 }
                 Ok(Event::Connected { session_present, .. }) => {
-                    let stands = session_present && subscribed.as_ref() == Some(&filters);
+                    let stands = session_present
+                        && subscribed.as_ref().is_some_and(|s| s.confirmed && s.filters == filters);
                     // A resumed session would go on with what is not wanted any more.
-                    let given_up = subscribed.iter().filter(|_| session_present).flatten();
+                    let before = subscribed.iter().filter(|_| session_present);
+                    let given_up = before.flat_map(|subscribed| &subscribed.filters);
                     for (filter, _) in given_up {
                         let wanted = filters.iter().any(|(wanted, _)| wanted == filter);
                         if !wanted && sender.try_unsubscribe(filter).is_err() {
@@ -200,7 +219,10 @@ impl Receiver {
                         if sender.try_subscribe(filters.clone()).is_err() {
                             return Some(MqttError::Closed);
                         }
-                        *subscribed = Some(filters.clone());
+                        // Asked for, not answered: should the connection end now, the next one
+                        // may find the session without them.
+                        *subscribed =
+                            Some(Subscriptions { filters: filters.clone(), confirmed: false });
                     }
                     let sender = sender.clone();
                     let connected = Received::Connected {
@@ -214,6 +236,9 @@ impl Receiver {
                     }
                 }
                 Ok(Event::Subscribed { failures }) => {
+                    if let Some(subscribed) = subscribed {
+                        subscribed.confirmed = true;
+                    }
                     if !hand_on(Received::Subscribed { connection: number, failures }) {
                         return None;
                     }
@@ -236,6 +261,13 @@ impl Receiver {
             }
         }
     }
+}
+
+/// What the session was asked to deliver.
+struct Subscriptions {
+    filters: Vec<(String, u8)>,
+    /// The broker has answered.
+    confirmed: bool,
 }
 
 /// The output if it is there already; the future goes on existing either way.

@@ -135,29 +135,6 @@ impl Disk {
                 opened.damaged, opened.damaged_bytes
             ));
         }
-        let mut must_renew = false;
-        let mut outboxes = Vec::new();
-        let mut used_through = 0;
-        for name in &options.forwards {
-            let (mut spool, opened) = Spool::open(&folder.outbox(name)?, options.outbox_bytes)?;
-            if let Some(damage) = opened.log.damages.first() {
-                // A power cut can leave a hole before entries that were not synced; what the
-                // journal still holds is derived again.
-                let after = damage.after.unwrap_or(0);
-                if journal.first_number().is_some_and(|first| first <= after + 1) {
-                    spool.truncate_after(after)?;
-                } else {
-                    notices.push(format!("outbox {name}: {} damaged regions, {} bytes: the records in them are lost to upstream", opened.log.damaged, opened.log.damaged_bytes));
-                }
-            }
-            if let CursorFound::Damaged(why) = &opened.cursor {
-                notices.push(format!("outbox {name}: the cursor could not be read ({why}): what waits is sent again under a new instance"));
-            }
-            let sent = opened.cursor != CursorFound::Yes && spool.entries() > 0;
-            must_renew |= sent || matches!(opened.cursor, CursorFound::Damaged(_));
-            used_through = used_through.max(spool.last_batch().unwrap_or(0));
-            outboxes.push(Arc::new(Shared::new(name, spool)));
-        }
         let found = Store::open(&folder.state())?;
         let mut lost = false;
         if let Some((aside, why)) = &found.moved_aside {
@@ -169,7 +146,7 @@ impl Disk {
                 "state of {which:?} is damaged ({why}): it starts from what the journal still holds"
             ));
         }
-        let mut stored = Stored { used_through, ..Stored::default() };
+        let mut stored = Stored::default();
         match found.meta {
             Some(chunk) => {
                 stored.meta = Some(format::from_cbor::<StoredMeta>(&chunk.body)?);
@@ -180,6 +157,30 @@ impl Disk {
             }
             // Without meta the chunks say nothing: not under which configuration they were made.
             None => lost |= !found.units.is_empty() || !found.damaged.is_empty(),
+        }
+        let checkpointed = stored.meta.as_ref().map_or(0, |meta| meta.engine.batch);
+        let mut must_renew = false;
+        let mut outboxes = Vec::new();
+        // Numbers once used must not come again, even if their frames or state are lost.
+        stored.used_through = journal.last_number().unwrap_or(0);
+        for name in &options.forwards {
+            let (mut spool, opened) = Spool::open(&folder.outbox(name)?, options.outbox_bytes)?;
+            if let Some(damage) = opened.log.damages.first() {
+                // A power cut can leave a hole before entries that were not synced. Replay derives
+                // them again, but only behind the checkpoint: nothing else has the older ones.
+                let after = damage.after.unwrap_or(0);
+                spool.truncate_after(after.max(checkpointed))?;
+                if after < checkpointed {
+                    notices.push(format!("outbox {name}: {} damaged regions, {} bytes: the records in them are lost to upstream", opened.log.damaged, opened.log.damaged_bytes));
+                }
+            }
+            if let CursorFound::Damaged(why) = &opened.cursor {
+                notices.push(format!("outbox {name}: the cursor could not be read ({why}): what waits is sent again under a new instance"));
+            }
+            let sent = opened.cursor != CursorFound::Yes && spool.entries() > 0;
+            must_renew |= sent || matches!(opened.cursor, CursorFound::Damaged(_));
+            stored.used_through = stored.used_through.max(spool.last_batch().unwrap_or(0));
+            outboxes.push(Arc::new(Shared::new(name, spool)));
         }
         if lost || must_renew {
             let instance = folder.new_instance()?;

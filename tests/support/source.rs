@@ -126,9 +126,9 @@ fn split(text: &str) -> (Vec<String>, Vec<String>) {
             block_comment(&characters[index..])
         } else if character == 'r' && !after_word && at(index + 1 + hashes) == '"' {
             raw_string(&characters[index..], hashes)
-        } else if character == '"' {
-            quoted(&characters[index..])
-        } else if character == '\'' && (at(index + 1) == '\\' || at(index + 2) == '\'') {
+        } else if character == '"'
+            || character == '\'' && (at(index + 1) == '\\' || at(index + 2) == '\'')
+        {
             quoted(&characters[index..])
         } else {
             put(character, false, &mut code, &mut comments);
