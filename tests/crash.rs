@@ -39,7 +39,7 @@ const FLOOD_ROOM: usize = 10;
 /// One life in so many is long enough for pings to prove acknowledgements, without which the
 /// journal is not trimmed.
 const LONG_LIFE_EVERY: u64 = 20;
-/// How long that is: two pings (keep-alive is 5 s) and a checkpoint.
+/// How long that is from its connection on: two pings (keep-alive is 5 s) and a checkpoint.
 const LONG_LIFE: Duration = Duration::from_secs(13);
 /// How long a failpoint may take to be reached, and the end to be drained.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -257,10 +257,16 @@ fn await_ready(daemon: &mut Daemon) {
     std::thread::sleep(Duration::from_millis(500));
 }
 
-/// Lets the daemon live for a while: mostly long enough to work, now and then hardly begun.
+/// Lets the daemon live for a while: mostly long enough to work, now and then hardly begun; `long`:
+/// see [`LONG_LIFE`].
 fn live(daemon: &mut Daemon, rng: &mut Rng, long: bool) {
     let life = if rng.chance(20) { rng.below(100) } else { 100 + rng.below(1_400) };
-    let life = Duration::from_millis(life) + if long { LONG_LIFE } else { Duration::ZERO };
+    let life = if long {
+        await_ready(daemon);
+        LONG_LIFE
+    } else {
+        Duration::from_millis(life)
+    };
     let end = Instant::now() + life;
     loop {
         let left = end.saturating_duration_since(Instant::now());
