@@ -27,6 +27,9 @@ use crate::state::disk::{Disk, DiskError};
 const ATTENDED_STEP_MAX: Duration = Duration::from_secs(10);
 /// How often the clock's trust and the disk's free space are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
+/// The snapshot for page and metrics is never older than this (and a turn of the loop): forwarders
+/// go on without batches.
+const REPORT_EVERY: Duration = Duration::from_secs(1);
 /// Longest wait in the loop, so that the watchdog is fed and progress stamped.
 const IDLE: Duration = Duration::from_millis(500);
 /// A stop waits this long for result topics to take what is due, so that the last checkpoint can
@@ -106,6 +109,7 @@ struct Now {
     unsent: VecDeque<Owed>,
     last_commit: Instant,
     last_look: Option<Instant>,
+    last_report: Instant,
     clock_trusted: bool,
     disk_full: bool,
     reconnects: u64,
@@ -125,6 +129,7 @@ impl Turn {
             unsent: VecDeque::new(),
             last_commit: start,
             last_look: None,
+            last_report: start,
             clock_trusted: false,
             disk_full: false,
             reconnects: 0,
@@ -159,6 +164,9 @@ impl Turn {
             {
                 // The broker may have lost its retained messages.
                 results.queue.push(0, self.reporter.retained(self.pipeline.engine()));
+            }
+            if now.last_report.elapsed() >= REPORT_EVERY {
+                self.report(now, None);
             }
             if now.stopping {
                 return self.stop(now);
@@ -416,7 +424,8 @@ impl Turn {
         }
     }
 
-    fn report(&mut self, now: &Now, committed: Option<(&Committed, Duration, Duration)>) {
+    fn report(&mut self, now: &mut Now, committed: Option<(&Committed, Duration, Duration)>) {
+        now.last_report = Instant::now();
         let awaiting = self.paused.load(Ordering::Relaxed);
         let reason = match (&now.connection, now.disk_full, awaiting) {
             (_, true, _) => Some("disk full"),
