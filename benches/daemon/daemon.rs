@@ -14,6 +14,12 @@ use crate::process::Process;
 /// Often enough to see the end, seldom enough not to be a load.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
+/// Names a file with more configuration, to see what it changes.
+pub const EXTRA: &str = "WEIR_BENCH_EXTRA";
+
+/// Set: weir's log goes to standard error.
+pub const LOG: &str = "WEIR_BENCH_LOG";
+
 pub struct Daemon {
     child: Child,
     page: u16,
@@ -114,12 +120,17 @@ impl Daemon {
             upstream.port(),
         );
         std::fs::write(&file, text).expect("the configuration can be written");
+        if let Some(extra) = std::env::var_os(EXTRA) {
+            let folder = directory.path().join("conf.d");
+            std::fs::create_dir(&folder).expect("a folder can be made");
+            std::fs::copy(&extra, folder.join("extra.toml")).expect("the extra file can be read");
+        }
         let child = Command::new(env!("CARGO_BIN_EXE_weir"))
             .args(["run", "--config"])
             .arg(&file)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(match std::env::var_os("WEIR_BENCH_LOG") {
+            .stderr(match std::env::var_os(LOG) {
                 Some(_) => Stdio::inherit(),
                 None => Stdio::null(),
             })

@@ -13,6 +13,9 @@
 //! subscriber take turns on the same broker, and each pair gives one ratio: what else the machine
 //! does hits both.
 //!
+//! `WEIR_BENCH_EXTRA=FILE` adds a file of configuration, `WEIR_BENCH_LOG=1` shows weir's log and
+//! the batches of each drain.
+//!
 //! Figures go to standard output, nothing is written elsewhere.
 
 mod bare;
@@ -80,6 +83,10 @@ fn main() {
     let arguments = arguments();
     println!("weir {}, {}", env!("CARGO_PKG_VERSION"), Broker::version());
     println!("{}", process::machine());
+    if let Some(extra) = std::env::var_os(daemon::EXTRA) {
+        let text = std::fs::read_to_string(&extra).expect("the extra file can be read");
+        println!("with {}", text.trim().replace('\n', "; "));
+    }
     if arguments.throughput {
         for qos in [0, 1] {
             throughput(qos, arguments.trials);
@@ -157,17 +164,24 @@ fn drain_weir(broker: &Broker, qos: u8) -> Drain {
     // The last batch may have waited for its interval: the rate is that of the batches that
     // closed because they were full.
     let batches = daemon.batches_after(first_batch);
-    let full = match batches.as_slice() {
-        [full @ .., _last] if !full.is_empty() => full,
-        all => all,
+    if std::env::var_os(daemon::LOG).is_some() {
+        for batch in &batches {
+            let closed = batch.closed.duration_since(start).unwrap_or_default();
+            eprintln!("batch of {} closed after {closed:?}", batch.readings);
+        }
+    }
+    let (last, full) = match batches.as_slice() {
+        [.., full, last] => (last.readings, full),
+        [only] => (0, only),
+        [] => panic!("no batch was committed"),
     };
-    let readings: u64 = full.iter().map(|batch| batch.readings).sum();
-    let took = full.last().expect("at least one batch").closed.duration_since(start);
+    let readings = arrived - last;
+    let took = full.closed.duration_since(start);
     Drain {
         rate: readings as f64 / took.expect("batches close after the start").as_secs_f64(),
         cpu: cpu.as_secs_f64() * 1e6 / arrived as f64,
         lost: sent - arrived,
-        batch: arrived as f64 / batches.len() as f64,
+        batch: arrived as f64 / (daemon.last_batch() - first_batch) as f64,
     }
 }
 

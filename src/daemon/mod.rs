@@ -340,7 +340,7 @@ async fn serve(options: Options) -> Result<(), Failure> {
         // Acknowledgements that do not fit wait in the pipeline, where each costs a twelfth.
         options.channel = ACKNOWLEDGEMENTS;
         // They come in runs, one run a commit, and the library writes every one by itself.
-        options.gather = std::env::var_os("WEIR_NODELAY").is_none();
+        options.gather = true;
         let receiver =
             Receiver { options, filters: filters_seen, paused, stop: ended.clone(), clock };
         let forward = events.clone();

@@ -268,14 +268,15 @@ impl Turn {
                 }
             }
             Received::Messages { connection, messages } => {
+                let monotonic = now.start.elapsed().as_nanos() as i64;
                 for arrived in messages {
-                    self.message(connection, &arrived, now);
+                    self.message(connection, &arrived, monotonic, now);
                 }
             }
         }
     }
 
-    fn message(&mut self, connection: u64, arrived: &Arrived, now: &mut Now) {
+    fn message(&mut self, connection: u64, arrived: &Arrived, monotonic: i64, now: &mut Now) {
         let m = &arrived.message;
         let fault = self.pipeline.deliver(&Delivered {
             connection,
@@ -286,7 +287,7 @@ impl Turn {
             retain: m.retain,
             packet_id: m.packet_id,
             arrival: arrived.arrival,
-            now: now.start.elapsed().as_nanos() as i64,
+            now: monotonic,
         });
         if let Some(fault) = fault {
             self.reporter.faults.report(&m.topic, &fault);

@@ -466,11 +466,28 @@ impl Connection {
         if self.phase == Phase::Dead {
             return Err(MqttError::Closed);
         }
-        let result = self.next().await;
+        // The library reads several packets at once: those that wait need neither its machinery nor
+        // a timer.
+        let result = match self.waiting() {
+            Some(seen) => self.apply(seen),
+            None => self.next().await,
+        };
         if result.is_err() {
             self.phase = Phase::Dead;
         }
         result
+    }
+
+    /// The next event that the library has ready. Only while connected: before, and after an
+    /// error, its state is its own.
+    fn waiting(&mut self) -> Option<Seen> {
+        if self.phase != Phase::Connected {
+            return None;
+        }
+        match &mut self.event_loop {
+            EventLoop::V4(event_loop) => event_loop.state.events.pop_front().map(v4::event),
+            EventLoop::V5(event_loop) => event_loop.state.events.pop_front().map(v5::event),
+        }
     }
 
     async fn next(&mut self) -> Result<Event, MqttError> {

@@ -289,10 +289,16 @@ struct Chunk {
 impl Chunk {
     fn add(&mut self, message: Message, clock: &Clock) {
         // Microseconds are plenty for an arrival and keep the journal small; later messages get
-        // later times, so that arrival order is event order, unless the clock stepped back.
-        let now = clock.now().0 / 1000 * 1000;
-        let stepped_back = self.latest - now > SECOND;
-        self.latest = if stepped_back { now } else { now.max(self.latest + 1000) };
+        // later times, so that arrival order is event order, unless the clock stepped back. What
+        // was read from the socket in one go came at one time: the clock is asked once a chunk.
+        let earliest = self.latest + 1000;
+        self.latest = if self.messages.is_empty() {
+            let now = clock.now().0 / 1000 * 1000;
+            let stepped_back = self.latest - now > SECOND;
+            if stepped_back { now } else { now.max(earliest) }
+        } else {
+            earliest
+        };
         self.bytes += message.payload.len();
         self.messages.push(Arrived { message, arrival: EventTime::clamped(self.latest) });
     }
@@ -305,8 +311,10 @@ impl Chunk {
         if self.messages.is_empty() {
             return true;
         }
+        // A full chunk is likely to be followed by another one.
+        let next = if self.is_full() { CHUNK_MESSAGES } else { 0 };
+        let messages = std::mem::replace(&mut self.messages, Vec::with_capacity(next));
         self.bytes = 0;
-        let messages = std::mem::take(&mut self.messages);
         hand_on(Received::Messages { connection, messages })
     }
 }
