@@ -27,6 +27,28 @@ const HISTORY_POINTS: usize = 120;
 /// Series that have such a history; later ones go without.
 const HISTORY_SERIES: usize = 1000;
 
+/// A point of a small chart. Single precision shows what pixels can; this is the largest part of a
+/// series in memory that is not its state.
+#[derive(Clone, Copy, Debug)]
+struct Point {
+    /// Event time, Unix seconds.
+    time: f64,
+    reading: f32,
+    /// NaN: no level yet.
+    level: f32,
+}
+
+/// The shortest decimal that reads back as this number, without the digits that conversion adds.
+fn widened(value: f32) -> f64 {
+    value.to_string().parse().unwrap_or(f64::NAN)
+}
+
+/// As the page takes it; `None` for a reading beyond single precision (3.4e38).
+fn shown(point: &Point) -> Option<(f64, f64, Option<f64>)> {
+    let level = point.level.is_finite().then(|| widened(point.level));
+    point.reading.is_finite().then(|| (point.time, widened(point.reading), level))
+}
+
 /// The result topics' side of the daemon.
 pub struct Results {
     /// What waits to be published.
@@ -41,8 +63,8 @@ pub struct Reporter {
     min_interval: Duration,
     /// When a series' estimate was last published, by slot.
     published: Vec<Option<Instant>>,
-    /// (event time in Unix seconds, reading, level), by slot.
-    history: Vec<VecDeque<(f64, f64, Option<f64>)>>,
+    /// By slot.
+    history: Vec<VecDeque<Point>>,
     /// Forwarders' outboxes.
     pub outboxes: Vec<Arc<Shared>>,
     /// Checkpoints since start.
@@ -184,7 +206,11 @@ impl Reporter {
             if history.len() >= HISTORY_POINTS {
                 history.pop_front();
             }
-            history.push_back((last.time.nanos() as f64 / 1e9, last.value.get(), level));
+            history.push_back(Point {
+                time: last.time.nanos() as f64 / 1e9,
+                reading: last.value.get() as f32,
+                level: level.map_or(f32::NAN, |level| level as f32),
+            });
         }
     }
 
@@ -297,7 +323,7 @@ impl Reporter {
             dropped: counts.invalid + counts.future + counts.duplicate,
             model: model.to_owned(),
             forecast,
-            history: history.map(|h| h.iter().copied().collect()).unwrap_or_default(),
+            history: history.map(|h| h.iter().filter_map(shown).collect()).unwrap_or_default(),
         }
     }
 }
