@@ -99,6 +99,12 @@ const PANICS: &[(&str, &str, &str)] = &[
     ("src/batch/window.rs", "panic!(\"{}: {error}\"", "as above"),
     ("src/batch/window.rs", "panic!(\"day {number}: {error}\"", "as above"),
     (
+        "src/failpoint.rs",
+        ".expect(\"the journal's folder can be read\")",
+        "only with the feature of the crash tests, which prove nothing without their archive",
+    ),
+    ("src/failpoint.rs", ".expect(\"the archive is on the same file system\")", "as above"),
+    (
         "src/config/mod.rs",
         "panic!(\"the defaults are faulty: {faults}\"",
         "a fixed text, read by tests and only by them",

@@ -19,7 +19,7 @@ pub(super) fn mqtt(root: &TableReader<'_, '_>, gateway: &str) -> Mqtt {
     let url = url(&r).unwrap_or(BrokerUrl { host: "127.0.0.1".to_owned(), port: 1883 });
     let login = login(&r, url, format!("weir-{gateway}"));
     let keep_alive = whole_seconds(&r, "keep_alive", 5 * SECOND..=3600 * SECOND, "30s");
-    let receive_maximum = r.integer("receive_maximum", 1..=65_535, 1000);
+    let receive_maximum = r.integer("receive_maximum", 1..=65_534, 1000);
     let session_expiry = whole_seconds(&r, "session_expiry", 60 * SECOND..=366 * DAY, "7d");
     let ack = r.choice(
         "ack",
