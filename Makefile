@@ -60,4 +60,4 @@ bench: ## measure the hot paths
 
 .PHONY: crash
 crash: packages ## kill the daemon KILLS times (200) at random moments and count what it says
-	KILLS=$(KILLS) cargo test $(CARGO_FLAGS) --release --features failpoints --test crash -- --nocapture
+	KILLS=$(KILLS) cargo test $(CARGO_FLAGS) --features failpoints --test crash -- --nocapture

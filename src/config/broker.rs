@@ -19,7 +19,7 @@ pub(super) fn mqtt(root: &TableReader<'_, '_>, gateway: &str) -> Mqtt {
     let url = url(&r).unwrap_or(BrokerUrl { host: "127.0.0.1".to_owned(), port: 1883 });
     let login = login(&r, url, format!("weir-{gateway}"));
     let keep_alive = whole_seconds(&r, "keep_alive", 5 * SECOND..=3600 * SECOND, "30s");
-    let receive_maximum = r.integer("receive_maximum", 1..=65_534, 1000);
+    let receive_maximum = r.integer("receive_maximum", 1..=65_534, 10_000);
     let session_expiry = whole_seconds(&r, "session_expiry", 60 * SECOND..=366 * DAY, "7d");
     let ack = r.choice(
         "ack",
@@ -43,7 +43,7 @@ pub(super) fn mqtt(root: &TableReader<'_, '_>, gateway: &str) -> Mqtt {
     Mqtt {
         login,
         keep_alive: std_duration(keep_alive.unwrap_or(30 * SECOND)),
-        receive_maximum: receive_maximum.map_or(1000, |at| at.value as u16),
+        receive_maximum: receive_maximum.map_or(10_000, |at| at.value as u16),
         session_expiry: std_duration(session_expiry.unwrap_or(7 * DAY)),
         ack: ack.map_or(Acknowledge::AfterCommit, |at| at.value),
         subscribe: subscribe::subscriptions(&r),

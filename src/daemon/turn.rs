@@ -10,7 +10,7 @@ use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant};
 
 use crate::batch::builder::Owed;
-use crate::batch::close::ClosePolicy;
+use crate::batch::close::{ClosePolicy, Silence};
 use crate::clock::Clock;
 use crate::config::{Acknowledge, Config};
 use crate::daemon::report::{Reporter, Results};
@@ -107,6 +107,8 @@ struct Now {
     subscribed: bool,
     /// Acknowledgements that did not fit the connection's channel.
     unsent: VecDeque<Owed>,
+    /// Whether the broker waits for acknowledgements when it falls silent.
+    silence: Silence,
     last_commit: Instant,
     last_look: Option<Instant>,
     last_report: Instant,
@@ -127,6 +129,7 @@ impl Turn {
             connection: None,
             subscribed: false,
             unsent: VecDeque::new(),
+            silence: Silence::default(),
             last_commit: start,
             last_look: None,
             last_report: start,
@@ -187,7 +190,7 @@ impl Turn {
         if self.pipeline.has_config() {
             return now.start;
         }
-        let gathered = self.policy.due(self.pipeline.gathered());
+        let gathered = self.policy.due(self.pipeline.gathered(), &now.silence);
         let gathered = gathered.map(|nanos| now.start + Duration::from_nanos(nanos as u64));
         // Timers alone make at most one batch an interval.
         let timers = self.pipeline.engine().next_deadline().map(|deadline| {
@@ -268,6 +271,7 @@ impl Turn {
                 }
             }
             Received::Messages { connection, messages } => {
+                now.silence.messages(now.start.elapsed().as_nanos() as i64, messages.len());
                 let monotonic = now.start.elapsed().as_nanos() as i64;
                 for arrived in messages {
                     self.message(connection, &arrived, monotonic, now);
@@ -308,8 +312,15 @@ impl Turn {
             attended: now.attended,
             clock_trusted: now.clock_trusted,
         };
+        let gathered = self.pipeline.gathered();
         let committed = self.pipeline.commit(moment).map_err(|e| e.to_string())?;
         now.last_commit = closed;
+        if let Some(gathered) = gathered {
+            let at = closed.duration_since(now.start).as_nanos() as i64;
+            let by_silence = self.policy.is_by_silence(gathered, &now.silence, at);
+            let acknowledged = now.start.elapsed().as_nanos() as i64;
+            now.silence.acknowledged(acknowledged, committed.owed.len(), by_silence);
+        }
         crate::failpoint::hit("acknowledge-before");
         if self.config.mqtt.ack == Acknowledge::AfterCommit {
             now.unsent.extend(&committed.owed);

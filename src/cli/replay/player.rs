@@ -6,7 +6,7 @@
 //! admitted the same way. What differs is only that nothing is kept.
 
 use crate::batch::builder::Builder;
-use crate::batch::close::ClosePolicy;
+use crate::batch::close::{ClosePolicy, Silence};
 use crate::engine::{ConfigError, CoreConfig, Engine, StepOutput};
 use crate::journal::frame::Frame;
 use crate::reading::{AttendedTime, DropCounts, DropReason, EventTime, Finite, ProcessingTime};
@@ -75,7 +75,10 @@ impl Player {
         value: Finite,
     ) -> Result<Option<StepOutput>, ConfigError> {
         let now = self.now.max(time.nanos());
-        let due = self.policy.due(self.builder.gathered()).is_some_and(|due| due <= now);
+        let due = self
+            .policy
+            .due(self.builder.gathered(), &Silence::default())
+            .is_some_and(|due| due <= now);
         let output = if due { Some(self.cut()?) } else { None };
         self.now = now;
         self.attended = AttendedTime(now - *self.began.get_or_insert(now));
