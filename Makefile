@@ -28,6 +28,10 @@ test: packages ## build and run all tests; then what the feature systemd changes
 	@echo '== the build that packages ship'
 	@cargo check --quiet $(CARGO_FLAGS) --no-default-features --features systemd
 
+.PHONY: slow
+slow: packages ## the tests that take minutes, and measurements of the state store
+	cargo test $(CARGO_FLAGS) --lib -- --ignored --nocapture
+
 .PHONY: fmt
 fmt: ## format the sources
 	@cargo fmt

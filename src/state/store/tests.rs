@@ -381,9 +381,9 @@ fn process_figures() -> (u64, u64) {
     (field("/proc/self/io", "write_bytes"), field("/proc/self/status", "VmRSS") * 1024)
 }
 
-/// Run alone: `cargo test --release --lib store_costs -- --ignored --nocapture`.
+/// Run alone: `make slow`.
 #[test]
-#[ignore = "a measurement, not a check"]
+#[ignore = "a measurement, not a check; make slow"]
 fn store_costs() {
     for length in [300, 400] {
         let dir = tempfile::tempdir().unwrap();
