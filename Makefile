@@ -10,7 +10,7 @@ KILLS ?= 200
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: packages
 packages: ## install the system packages that the tests need (as root; else say which)
@@ -61,6 +61,10 @@ check: packages ## does it compile, in each combination of features
 .PHONY: bench
 bench: ## measure the hot paths
 	cargo bench $(CARGO_FLAGS)
+
+.PHONY: bench-daemon
+bench-daemon: packages ## measure the whole daemon under load, against a bare subscriber
+	cargo bench $(CARGO_FLAGS) --bench daemon
 
 .PHONY: crash
 crash: packages ## kill the daemon KILLS times (200) at random moments and count what it says

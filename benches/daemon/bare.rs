@@ -2,8 +2,9 @@
 //! counts. Runs as a process of its own (this program, started with [`COMMAND`]), so that the
 //! kernel counts its CPU by itself.
 
-use std::io::{BufRead, BufReader, Lines};
+use std::io::{BufRead, BufReader, Lines, Write};
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rumqttc::NetworkOptions;
@@ -17,12 +18,14 @@ use crate::process::Process;
 pub const COMMAND: &str = "bare-subscriber";
 
 /// `PORT QOS NAME COUNT...`: prints `ready` once subscribed, then the time (Unix nanoseconds) at
-/// which each count of messages was reached; ends with the last.
+/// which each count of messages was reached, and takes no more after the last. Answers a line on
+/// standard input with the number of messages so far, and ends with standard input.
 pub fn run(mut arguments: impl Iterator<Item = String>) {
     let mut next = || arguments.next().expect("PORT QOS NAME COUNT...");
     let port: u16 = next().parse().expect("a port");
     let qos = if next() == "0" { QoS::AtMostOnce } else { QoS::AtLeastOnce };
     let name = next();
+    std::thread::spawn(answer);
     let counts: Vec<u64> = arguments.map(|count| count.parse().expect("a count")).collect();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.expect("a runtime").block_on(async move {
@@ -50,6 +53,7 @@ pub fn run(mut arguments: impl Iterator<Item = String>) {
                 Event::Incoming(Packet::SubAck(_)) => println!("ready"),
                 Event::Incoming(Packet::Publish(_)) => {
                     received += 1;
+                    RECEIVED.store(received, Ordering::Relaxed);
                     if received == count {
                         println!("{}", unix_nanos());
                         awaited = counts.next();
@@ -59,8 +63,19 @@ pub fn run(mut arguments: impl Iterator<Item = String>) {
             }
         }
         // The parent reads our CPU time before it lets us go.
-        let _ = std::io::stdin().lock().read_line(&mut String::new());
+        loop {
+            std::thread::park();
+        }
     });
+}
+
+static RECEIVED: AtomicU64 = AtomicU64::new(0);
+
+fn answer() {
+    for _ in std::io::stdin().lines() {
+        println!("{}", RECEIVED.load(Ordering::Relaxed));
+    }
+    std::process::exit(0);
 }
 
 fn unix_nanos() -> u128 {
@@ -97,6 +112,13 @@ impl Bare {
     pub fn wait_for_count(&mut self) -> SystemTime {
         let nanos: u64 = self.line().parse().expect("nanoseconds");
         UNIX_EPOCH + Duration::from_nanos(nanos)
+    }
+
+    /// Messages so far; no count may be outstanding that could still be reached.
+    pub fn received(&mut self) -> u64 {
+        let stdin = self.child.stdin.as_mut().expect("stdin is piped");
+        stdin.write_all(b"\n").expect("the subscriber listens");
+        self.line().parse().expect("a count")
     }
 
     fn line(&mut self) -> String {

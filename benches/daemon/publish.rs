@@ -32,6 +32,13 @@ pub struct Packets {
     qos: u8,
 }
 
+impl Packets {
+    fn between(&self, from: usize, to: usize) -> &[u8] {
+        let start = if from == 0 { 0 } else { self.ends[from - 1] };
+        &self.bytes[start..self.ends[to - 1]]
+    }
+}
+
 impl Messages {
     /// `begin_ago_s`: how long ago the first reading was; `step_s`: event time between a device's
     /// readings.
@@ -122,14 +129,32 @@ impl Publisher {
                 let due = (start.elapsed().as_secs_f64() * rate as f64) as usize;
                 let due = due.min(packets.ends.len());
                 if due > sent {
-                    let from = if sent == 0 { 0 } else { packets.ends[sent - 1] };
-                    stream.write_all(&packets.bytes[from..packets.ends[due - 1]])?;
+                    stream.write_all(packets.between(sent, due))?;
                     sent = due;
                 }
                 std::thread::sleep(TICK);
             }
             Ok(())
         });
+    }
+
+    /// Publishes all at QoS 1 with at most `window` unacknowledged: as fast as the broker lets it.
+    pub fn windowed(&mut self, packets: &Packets, window: usize) {
+        assert!(packets.qos > 0, "only QoS 1 is acknowledged");
+        let count = packets.ends.len();
+        let (mut sent, mut answered) = (0, 0);
+        let mut answers = [0; 4096];
+        while answered < count * PUBACK {
+            let allowed = (answered / PUBACK + window).min(count);
+            if allowed > sent {
+                let bytes = packets.between(sent, allowed);
+                self.stream.write_all(bytes).expect("the broker takes messages");
+                sent = allowed;
+            }
+            let read = self.stream.read(&mut answers).expect("the broker answers");
+            assert!(read > 0, "broker hung up");
+            answered += read;
+        }
     }
 
     fn write_all(
