@@ -73,7 +73,7 @@ fn all_faults_are_reported_with_their_place() {
 fn what_the_machine_cannot_bear_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let text = format!(
-        "series.max_series = 1_000_000\nseries.max_panes = 10_000\n{GOOD}windows = [{{ size = \"1m\", quantiles = [0.5] }}]\n"
+        "series.max_series = 1_000_000\nseries.max_panes = 100\n{GOOD}windows = [{{ size = \"1m\", quantiles = [0.5] }}]\n"
     );
     std::fs::write(folder.path().join("weir.toml"), text).unwrap();
     let (code, out, err) = texts(&weir(folder.path(), &["check", "--config", "weir.toml"]));
