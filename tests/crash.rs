@@ -237,8 +237,10 @@ fn battery(seed: u64, kills: u64, failpoints: u64, rate: f64) {
         assert!(account.checkpoints > kills / 4, "too few checkpoints to prove anything");
         assert!(deleted_segments(&home) > 0, "the journal was never trimmed");
         assert!(account.at.iter().all(|&hits| hits > 0), "{account:?}");
+        // Without failpoints it is chance whether a kill falls between a sync and its
+        // acknowledgements.
+        assert!(account.redelivered > 0, "no redelivery: the kills missed every open batch");
     }
-    assert!(account.redelivered > 0, "no redelivery: the kills missed every open batch");
 }
 
 /// Segments that the archive has and the journal no longer.

@@ -36,6 +36,9 @@ pub struct ClosePolicy {
 
 /// Silence after which a broker may be waiting for acknowledgements.
 const SILENCE: i64 = SECOND / 50;
+/// For how long it is watched what follows acknowledgements. A trickle slower than one message in
+/// [`SILENCE`] brings five at most; a broker that was waiting sends a window's worth.
+const WATCH: i64 = SECOND / 10;
 /// Fewer owed acknowledgements than this are no sign of a full window: no broker's default is
 /// smaller (mosquitto has 20), and lone sensors must not cost a flash write each.
 const OWED_LEAST: usize = 10;
@@ -72,7 +75,7 @@ impl Silence {
     pub fn acknowledged(&mut self, now: i64, owed: usize, by_silence: bool) {
         self.settle(now);
         self.watched = (owed >= OWED_LEAST).then_some(Watched {
-            until: now + SILENCE,
+            until: now + WATCH,
             acknowledged: owed,
             came: 0,
             by_silence,
@@ -84,7 +87,7 @@ impl Silence {
         self.settle(now);
         if let Some(watched) = &mut self.watched {
             watched.came += count;
-            if watched.came * 2 >= watched.acknowledged {
+            if watched.came * 4 >= watched.acknowledged * 3 {
                 self.threshold = watched.acknowledged.clamp(OWED_LEAST, self.threshold);
                 self.watched = None;
             }
