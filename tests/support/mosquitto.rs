@@ -103,9 +103,12 @@ impl Mosquitto {
     pub fn stop(&mut self) {
         if let Some(mut child) = self.child.take() {
             let pid = child.id().to_string();
-            let status = Command::new("kill").args(["-TERM", &pid]).status();
-            assert!(status.is_ok_and(|status| status.success()), "kill -TERM {pid}");
-            child.wait().expect("the broker is our child");
+            // Right after its start it may not listen to the signal yet: asked again until it goes.
+            while child.try_wait().expect("the broker is our child").is_none() {
+                let status = Command::new("kill").args(["-TERM", &pid]).status();
+                assert!(status.is_ok_and(|status| status.success()), "kill -TERM {pid}");
+                std::thread::sleep(std::time::Duration::from_millis(100));
+            }
         }
     }
 
