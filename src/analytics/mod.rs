@@ -1,4 +1,5 @@
 //! What happens to one series' readings: gate and Kalman filter, Holt-Winters forecast.
+pub mod alarm;
 pub mod holt_winters;
 pub mod kalman;
 pub mod quantile;

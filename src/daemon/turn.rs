@@ -15,7 +15,6 @@ use crate::clock::Clock;
 use crate::config::{Acknowledge, Config};
 use crate::daemon::report::{Reporter, Results};
 use crate::http::{Progress, Query, Status};
-use crate::journal::frame::Frame;
 use crate::mqtt;
 use crate::pipeline::{Committed, Delivered, Moment, Pipeline};
 use crate::reading::{AttendedTime, SECOND};
@@ -498,11 +497,6 @@ impl Turn {
         }
         Ok(())
     }
-}
-
-/// The version of frames that this program writes, for logs.
-pub fn frame_version() -> u32 {
-    Frame::empty(0, crate::reading::ProcessingTime(0), AttendedTime(0)).engine_version
 }
 
 /// Nanoseconds of a duration, for policies.

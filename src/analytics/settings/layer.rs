@@ -6,12 +6,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ForecastInitial, ForecastSettings, KalmanInitial, KalmanModel, KalmanSettings, Seasonal,
-    Settings, Smoothing, Trend, WindowSettings, glob_covers, glob_matches, glob_meets,
+    ForecastPatch, KalmanPatch, Settings, WindowSettings, glob_covers, glob_matches, glob_meets,
 };
-
-/// Most slots in a season, and most slots ahead in a forecast: a week of five-minute slots.
-pub const SLOTS_MAX: i64 = 2016;
 
 /// What one `[[profile]]` or `[[device]]` table sets; `None`: not set here.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -38,64 +34,6 @@ pub struct Patch {
     /// Merged key by key.
     #[serde(skip_serializing_if = "is_default")]
     pub forecast: ForecastPatch,
-}
-
-/// What a table sets of [`KalmanSettings`].
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct KalmanPatch {
-    /// See [`KalmanSettings::model`].
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub model: Option<KalmanModel>,
-    /// See [`KalmanSettings::observation_sd`].
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub observation_sd: Option<f64>,
-    /// See [`KalmanSettings::level_sd`].
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub level_sd: Option<f64>,
-    /// See [`KalmanSettings::trend_sd`].
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub trend_sd: Option<f64>,
-    /// See [`KalmanSettings::gate`].
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub gate: Option<f64>,
-    /// See [`KalmanSettings::initial`].
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub initial: Option<KalmanInitial>,
-}
-
-/// What a table sets of [`ForecastSettings`].
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct ForecastPatch {
-    /// `Some(false)` (`forecast = false`): off, and what earlier layers set is forgotten.
-    /// `Some(true)` (`forecast = true`, or a table): on.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub enabled: Option<bool>,
-    /// See [`ForecastSettings::step`].
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub step: Option<i64>,
-    /// See [`ForecastSettings::season`].
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub season: Option<Vec<i64>>,
-    /// See [`ForecastSettings::trend`].
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub trend: Option<Trend>,
-    /// See [`ForecastSettings::seasonal`].
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub seasonal: Option<Seasonal>,
-    /// See [`ForecastSettings::horizon`].
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub horizon: Option<i64>,
-    /// See [`ForecastSettings::nominal`].
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub nominal: Option<f64>,
-    /// See [`ForecastSettings::smoothing`].
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub smoothing: Option<Smoothing>,
-    /// See [`ForecastSettings::initial`].
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub initial: Option<ForecastInitial>,
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
@@ -197,11 +135,7 @@ impl Settings {
             return conflicts;
         }
         self.hold = self.hold.min(self.lateness);
-        if let Some(initial) = &self.kalman.initial
-            && initial.state.len() != self.kalman.model.states()
-        {
-            self.kalman.initial = None;
-        }
+        self.kalman.settle();
         if let Some(forecast) = &mut self.forecast {
             forecast.settle();
         }
@@ -220,21 +154,7 @@ impl Settings {
                 remedy: "hold is cut to lateness",
             });
         }
-        let states = self.kalman.model.states();
-        if let Some(initial) = &self.kalman.initial
-            && initial.state.len() != states
-        {
-            conflicts.push(Conflict {
-                keys: &["kalman.initial", "kalman.model"],
-                what: format!(
-                    "has {} number(s) in state, the model has {states}",
-                    initial.state.len()
-                ),
-                mend: "give level for \"level\", level and trend per second for \"trend\""
-                    .to_owned(),
-                remedy: "initial is ignored",
-            });
-        }
+        self.kalman.conflicts(&mut conflicts);
         if let Some(forecast) = &self.forecast {
             forecast.conflicts(&mut conflicts);
         }
@@ -242,132 +162,8 @@ impl Settings {
     }
 }
 
-fn set<T: Clone>(target: &mut T, source: &Option<T>) {
+pub(super) fn set<T: Clone>(target: &mut T, source: &Option<T>) {
     if let Some(value) = source {
         target.clone_from(value);
-    }
-}
-
-impl KalmanModel {
-    /// Length of the state vector.
-    pub const fn states(self) -> usize {
-        match self {
-            KalmanModel::Off => 0,
-            KalmanModel::Level => 1,
-            KalmanModel::Trend => 2,
-        }
-    }
-}
-
-impl KalmanSettings {
-    fn apply(&mut self, patch: &KalmanPatch) {
-        set(&mut self.model, &patch.model);
-        self.observation_sd = patch.observation_sd.or(self.observation_sd);
-        self.level_sd = patch.level_sd.or(self.level_sd);
-        self.trend_sd = patch.trend_sd.or(self.trend_sd);
-        set(&mut self.gate, &patch.gate);
-        if patch.initial.is_some() {
-            self.initial.clone_from(&patch.initial);
-        }
-    }
-}
-
-impl ForecastSettings {
-    fn apply(&mut self, patch: &ForecastPatch) {
-        set(&mut self.step, &patch.step);
-        set(&mut self.season, &patch.season);
-        set(&mut self.trend, &patch.trend);
-        set(&mut self.seasonal, &patch.seasonal);
-        set(&mut self.horizon, &patch.horizon);
-        set(&mut self.nominal, &patch.nominal);
-        self.smoothing = patch.smoothing.or(self.smoothing);
-        if patch.initial.is_some() {
-            self.initial.clone_from(&patch.initial);
-        }
-    }
-
-    /// Slots in a season; 0 when there is none (or `seasonal` is none). Steps must divide it.
-    pub fn season_slots(&self) -> i64 {
-        match (self.seasonal, self.season.first()) {
-            (Seasonal::Additive, Some(season)) => season / self.step,
-            _ => 0,
-        }
-    }
-
-    fn conflicts(&self, conflicts: &mut Vec<Conflict>) {
-        if self.seasonal == Seasonal::Additive {
-            const KEYS: &[&str] =
-                &["forecast.season", "forecast.step", "forecast.seasonal", "forecast"];
-            let mut conflict = |what: String, mend: &str| {
-                let remedy = "seasonal is \"none\"";
-                conflicts.push(Conflict { keys: KEYS, what, mend: mend.to_owned(), remedy });
-            };
-            match self.season.first() {
-                None => conflict(
-                    "seasonal = \"additive\" needs a season".to_owned(),
-                    "write e.g. season = [\"1d\"], or seasonal = \"none\"",
-                ),
-                Some(season) if season % self.step != 0 || *season < 2 * self.step => conflict(
-                    "the season must be a whole number (two or more) of steps".to_owned(),
-                    "write e.g. step = \"1h\" with season = [\"1d\"], or seasonal = \"none\"",
-                ),
-                Some(season) if season / self.step > SLOTS_MAX => conflict(
-                    format!(
-                        "the season has {} steps, at most {SLOTS_MAX} are kept",
-                        season / self.step
-                    ),
-                    "lengthen step, shorten season, or write seasonal = \"none\"",
-                ),
-                Some(_) => {}
-            }
-        }
-        if self.horizon % self.step != 0 || self.horizon < self.step {
-            conflicts.push(Conflict {
-                keys: &["forecast.horizon", "forecast.step", "forecast"],
-                what: "the horizon must be a whole number (one or more) of steps".to_owned(),
-                mend: "write e.g. step = \"1h\" with horizon = \"24h\"".to_owned(),
-                remedy: "horizon is rounded up to whole steps",
-            });
-        } else if self.horizon / self.step > SLOTS_MAX {
-            conflicts.push(Conflict {
-                keys: &["forecast.horizon", "forecast.step", "forecast"],
-                what: format!(
-                    "the horizon has {} steps, at most {SLOTS_MAX} are forecast",
-                    self.horizon / self.step
-                ),
-                mend: "shorten horizon or lengthen step".to_owned(),
-                remedy: "horizon is cut to the most steps allowed",
-            });
-        }
-        if let Some(initial) = &self.initial
-            && initial.season.len() as i64 != self.season_slots()
-        {
-            conflicts.push(Conflict {
-                keys: &["forecast.initial", "forecast.season", "forecast.step", "forecast"],
-                what: format!(
-                    "initial.season has {} terms, the season has {} steps",
-                    initial.season.len(),
-                    self.season_slots()
-                ),
-                mend: "give one term for each step of the season, the first slot's first"
-                    .to_owned(),
-                remedy: "initial is ignored",
-            });
-        }
-    }
-
-    fn settle(&mut self) {
-        let slots_fit = |season: &i64| {
-            season % self.step == 0 && (2..=SLOTS_MAX).contains(&(season / self.step))
-        };
-        if !self.season.first().is_some_and(slots_fit) {
-            self.seasonal = Seasonal::None;
-        }
-        let steps = self.horizon / self.step + i64::from(self.horizon % self.step != 0);
-        self.horizon = steps.clamp(1, SLOTS_MAX) * self.step;
-        let slots = self.season_slots();
-        if self.initial.as_ref().is_some_and(|i| i.season.len() as i64 != slots) {
-            self.initial = None;
-        }
     }
 }

@@ -1,0 +1,226 @@
+//! Settings of the forecaster, what a table sets of them, and their merge.
+
+use serde::{Deserialize, Serialize};
+
+use super::layer::set;
+use super::{Conflict, HOUR};
+
+/// Most slots in a season, and most slots ahead in a forecast: a week of five-minute slots.
+pub const SLOTS_MAX: i64 = 2016;
+
+/// Trend component of the forecaster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Trend {
+    /// None.
+    None,
+    /// A straight line.
+    Additive,
+    /// A line that flattens out by the factor phi a step.
+    Damped,
+}
+
+/// Seasonal component of the forecaster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Seasonal {
+    /// None.
+    None,
+    /// Added to the level.
+    Additive,
+}
+
+/// Settings of the Holt-Winters forecaster.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ForecastSettings {
+    /// Length of a slot, whose mean is what is forecast; nanoseconds, > 0.
+    pub step: i64,
+    /// Season lengths in nanoseconds, each a whole number (≥ 2) of steps; at most one so far.
+    pub season: Vec<i64>,
+    /// Trend component.
+    pub trend: Trend,
+    /// Seasonal component.
+    pub seasonal: Seasonal,
+    /// How far ahead to forecast; nanoseconds, a whole number (≥ 1) of steps.
+    pub horizon: i64,
+    /// Probability that the interval is to cover, in (0, 1).
+    pub nominal: f64,
+    /// Smoothing parameters; `None`: defaults.
+    pub smoothing: Option<Smoothing>,
+    /// States before the first slot; `None`: found from the first two seasons.
+    pub initial: Option<ForecastInitial>,
+}
+
+impl Default for ForecastSettings {
+    fn default() -> Self {
+        ForecastSettings {
+            step: HOUR,
+            season: vec![24 * HOUR],
+            trend: Trend::Damped,
+            seasonal: Seasonal::Additive,
+            horizon: 24 * HOUR,
+            nominal: 0.95,
+            smoothing: None,
+            initial: None,
+        }
+    }
+}
+
+/// Smoothing parameters in the innovations form (Hyndman, Koehler, Ord, Snyder 2008, table 2.2):
+/// `beta` is alpha·beta*, `gamma` multiplies the error directly.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Smoothing {
+    /// Level, in (0, 1).
+    pub alpha: f64,
+    /// Trend, 0 ≤ beta ≤ alpha.
+    pub beta: f64,
+    /// Season, 0 ≤ gamma ≤ 1 − alpha.
+    pub gamma: f64,
+    /// Damping, in (0, 1]; 1: none.
+    pub phi: f64,
+}
+
+/// States of the forecaster before its first slot.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ForecastInitial {
+    /// Level, in the series' unit.
+    pub level: f64,
+    /// Trend per step.
+    pub trend: f64,
+    /// Seasonal terms; element 0 belongs to the first slot.
+    pub season: Vec<f64>,
+}
+
+/// What a table sets of [`ForecastSettings`].
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ForecastPatch {
+    /// `Some(false)` (`forecast = false`): off, and what earlier layers set is forgotten.
+    /// `Some(true)` (`forecast = true`, or a table): on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub enabled: Option<bool>,
+    /// See [`ForecastSettings::step`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub step: Option<i64>,
+    /// See [`ForecastSettings::season`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub season: Option<Vec<i64>>,
+    /// See [`ForecastSettings::trend`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trend: Option<Trend>,
+    /// See [`ForecastSettings::seasonal`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seasonal: Option<Seasonal>,
+    /// See [`ForecastSettings::horizon`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub horizon: Option<i64>,
+    /// See [`ForecastSettings::nominal`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nominal: Option<f64>,
+    /// See [`ForecastSettings::smoothing`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub smoothing: Option<Smoothing>,
+    /// See [`ForecastSettings::initial`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub initial: Option<ForecastInitial>,
+}
+
+impl ForecastSettings {
+    pub(super) fn apply(&mut self, patch: &ForecastPatch) {
+        set(&mut self.step, &patch.step);
+        set(&mut self.season, &patch.season);
+        set(&mut self.trend, &patch.trend);
+        set(&mut self.seasonal, &patch.seasonal);
+        set(&mut self.horizon, &patch.horizon);
+        set(&mut self.nominal, &patch.nominal);
+        self.smoothing = patch.smoothing.or(self.smoothing);
+        if patch.initial.is_some() {
+            self.initial.clone_from(&patch.initial);
+        }
+    }
+
+    /// Slots in a season; 0 when there is none (or `seasonal` is none). Steps must divide it.
+    pub fn season_slots(&self) -> i64 {
+        match (self.seasonal, self.season.first()) {
+            (Seasonal::Additive, Some(season)) => season / self.step,
+            _ => 0,
+        }
+    }
+
+    pub(super) fn conflicts(&self, conflicts: &mut Vec<Conflict>) {
+        if self.seasonal == Seasonal::Additive {
+            const KEYS: &[&str] =
+                &["forecast.season", "forecast.step", "forecast.seasonal", "forecast"];
+            let mut conflict = |what: String, mend: &str| {
+                let remedy = "seasonal is \"none\"";
+                conflicts.push(Conflict { keys: KEYS, what, mend: mend.to_owned(), remedy });
+            };
+            match self.season.first() {
+                None => conflict(
+                    "seasonal = \"additive\" needs a season".to_owned(),
+                    "write e.g. season = [\"1d\"], or seasonal = \"none\"",
+                ),
+                Some(season) if season % self.step != 0 || *season < 2 * self.step => conflict(
+                    "the season must be a whole number (two or more) of steps".to_owned(),
+                    "write e.g. step = \"1h\" with season = [\"1d\"], or seasonal = \"none\"",
+                ),
+                Some(season) if season / self.step > SLOTS_MAX => conflict(
+                    format!(
+                        "the season has {} steps, at most {SLOTS_MAX} are kept",
+                        season / self.step
+                    ),
+                    "lengthen step, shorten season, or write seasonal = \"none\"",
+                ),
+                Some(_) => {}
+            }
+        }
+        if self.horizon % self.step != 0 || self.horizon < self.step {
+            conflicts.push(Conflict {
+                keys: &["forecast.horizon", "forecast.step", "forecast"],
+                what: "the horizon must be a whole number (one or more) of steps".to_owned(),
+                mend: "write e.g. step = \"1h\" with horizon = \"24h\"".to_owned(),
+                remedy: "horizon is rounded up to whole steps",
+            });
+        } else if self.horizon / self.step > SLOTS_MAX {
+            conflicts.push(Conflict {
+                keys: &["forecast.horizon", "forecast.step", "forecast"],
+                what: format!(
+                    "the horizon has {} steps, at most {SLOTS_MAX} are forecast",
+                    self.horizon / self.step
+                ),
+                mend: "shorten horizon or lengthen step".to_owned(),
+                remedy: "horizon is cut to the most steps allowed",
+            });
+        }
+        if let Some(initial) = &self.initial
+            && initial.season.len() as i64 != self.season_slots()
+        {
+            conflicts.push(Conflict {
+                keys: &["forecast.initial", "forecast.season", "forecast.step", "forecast"],
+                what: format!(
+                    "initial.season has {} terms, the season has {} steps",
+                    initial.season.len(),
+                    self.season_slots()
+                ),
+                mend: "give one term for each step of the season, the first slot's first"
+                    .to_owned(),
+                remedy: "initial is ignored",
+            });
+        }
+    }
+
+    pub(super) fn settle(&mut self) {
+        let slots_fit = |season: &i64| {
+            season % self.step == 0 && (2..=SLOTS_MAX).contains(&(season / self.step))
+        };
+        if !self.season.first().is_some_and(slots_fit) {
+            self.seasonal = Seasonal::None;
+        }
+        let steps = self.horizon / self.step + i64::from(self.horizon % self.step != 0);
+        self.horizon = steps.clamp(1, SLOTS_MAX) * self.step;
+        let slots = self.season_slots();
+        if self.initial.as_ref().is_some_and(|i| i.season.len() as i64 != slots) {
+            self.initial = None;
+        }
+    }
+}
