@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize, Serializer};
 
+use crate::analytics::alarm::{AlarmState, Severity};
 use crate::reading::{EventTime, SECOND};
 
 /// Serialises an event time as RFC 3339 text where people read, as nanoseconds where we do.
@@ -143,6 +144,35 @@ pub struct Forecast {
     pub skill: Option<f64>,
 }
 
+/// An alarm begins or ends. Upstream it is told from others by (gateway, instance, device, metric,
+/// alarm, state, time).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Alarm {
+    /// Device name.
+    pub device: Arc<str>,
+    /// Metric name.
+    pub metric: Arc<str>,
+    /// The alarm's name.
+    pub alarm: Arc<str>,
+    /// Begin or end.
+    pub state: AlarmState,
+    /// Event time of what decided it.
+    #[serde(serialize_with = "time", deserialize_with = "untime")]
+    pub time: EventTime,
+    /// The reading (or slot mean) that decided it.
+    pub value: Option<f64>,
+    /// What was expected instead, or is forecast.
+    pub expected: Option<f64>,
+    /// Lower end of what would have been ordinary.
+    pub lower: Option<f64>,
+    /// Upper end of what would have been ordinary.
+    pub upper: Option<f64>,
+    /// In words, with numbers.
+    pub reason: String,
+    /// How bad it is.
+    pub severity: Severity,
+}
+
 /// A record that leaves with its batch, in canonical order.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Record {
@@ -150,6 +180,8 @@ pub enum Record {
     Aggregate(Box<Aggregate>),
     /// A slot closed, so the forecast moved on.
     Forecast(Box<Forecast>),
+    /// An alarm began or ended.
+    Alarm(Box<Alarm>),
 }
 
 impl Record {
@@ -158,6 +190,7 @@ impl Record {
         match self {
             Record::Aggregate(_) => "aggregate",
             Record::Forecast(_) => "forecast",
+            Record::Alarm(_) => "alarm",
         }
     }
 
@@ -166,6 +199,7 @@ impl Record {
         match self {
             Record::Aggregate(a) => (&a.device, &a.metric),
             Record::Forecast(f) => (&f.device, &f.metric),
+            Record::Alarm(a) => (&a.device, &a.metric),
         }
     }
 }
@@ -173,7 +207,7 @@ impl Record {
 /// A record with its `kind` first, as replay prints it and upstream gets it.
 #[derive(Serialize)]
 pub struct Kinded<'a, T> {
-    /// `estimate`, `aggregate`, `forecast`.
+    /// `estimate`, `aggregate`, `forecast`, `alarm`.
     pub kind: &'a str,
     /// The record's own fields.
     #[serde(flatten)]

@@ -1,6 +1,6 @@
 //! What can be set for a series, and how layers of settings merge into one.
 //!
-//! Pure. `[[profile]]` and `[[device]]` tables become [`Layer`]s; all that match a series apply in
+//! Pure. `[[profile]]`, `[[device]]` and `[[alarm]]` tables become [`Layer`]s; all that match a series apply in
 //! file order, later ones win key by key. The layers travel in journal frames, so that replay
 //! resolves the same settings.
 
@@ -8,12 +8,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::reading::SECOND;
 
+mod alarm;
 mod forecast;
 mod glob;
 mod kalman;
 mod layer;
 mod window;
 
+pub use alarm::{DETECTOR_NAMES, THRESHOLDS_MAX, ThresholdSettings};
 pub use forecast::{
     ForecastInitial, ForecastPatch, ForecastSettings, SLOTS_MAX, Seasonal, Smoothing, Trend,
 };
@@ -42,6 +44,9 @@ pub struct Settings {
     pub windows: Vec<WindowSettings>,
     /// The forecaster; `None` switches it off.
     pub forecast: Option<ForecastSettings>,
+    /// The configured alarms, at most [`THRESHOLDS_MAX`], each name once; in order of configuration.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub thresholds: Vec<ThresholdSettings>,
 }
 
 impl Default for Settings {
@@ -54,6 +59,7 @@ impl Default for Settings {
             kalman: KalmanSettings::default(),
             windows: vec![WindowSettings::default()],
             forecast: Some(ForecastSettings::default()),
+            thresholds: Vec::new(),
         }
     }
 }

@@ -9,18 +9,21 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::analytics::alarm::{self, Active, Thresholds};
 use crate::analytics::holt_winters::{ForecastPlan, Forecaster, SlotsClosed};
 use crate::analytics::kalman::{Kalman, KalmanPlan, Update, Verdict};
-use crate::analytics::settings::{KalmanModel, Settings};
+use crate::analytics::settings::{KalmanModel, SLOTS_MAX, Settings};
 use crate::batch::order::{Held, Order, Watermark};
 use crate::batch::pane::{Pane, PaneContext, Panes};
 use crate::journal::frame::FrameReading;
-use crate::output::{Aggregate, Estimate, Forecast, Record, step_seconds};
+use crate::output::{Aggregate, Alarm, Estimate, Forecast, Record, step_seconds};
 use crate::reading::{AttendedTime, EventTime, Finite};
 
 /// Gaps beyond this many usual intervals do not count as covered.
 const SECONDS_PER_HOUR: f64 = 3600.0;
 const COVERED_INTERVALS: f64 = 3.0;
+/// Why the alarms of a series end with it.
+const LEFT: &str = "the series was silent for so long that it was given up";
 
 /// Settings of a series with all that can be computed from them once; shared by equal series.
 #[derive(Clone, Debug)]
@@ -143,6 +146,12 @@ pub struct UnitState {
     /// Attended time of the last reading.
     #[serde(rename = "a")]
     seen: AttendedTime,
+    /// The configured alarms.
+    #[serde(rename = "t", default, skip_serializing_if = "Thresholds::is_empty")]
+    thresholds: Thresholds,
+    /// All active alarms, whoever raised them.
+    #[serde(rename = "e", default, skip_serializing_if = "Active::is_empty")]
+    alarms: Active,
 }
 
 impl UnitState {
@@ -157,6 +166,8 @@ impl UnitState {
             last: None,
             interval: 0.0,
             seen: attended,
+            thresholds: Thresholds::default(),
+            alarms: Active::default(),
         }
     }
 
@@ -183,6 +194,16 @@ impl UnitState {
     /// The filter.
     pub fn kalman(&self) -> &Kalman {
         &self.kalman
+    }
+
+    /// The active alarms.
+    pub fn alarms(&self) -> &Active {
+        &self.alarms
+    }
+
+    /// Usual seconds between readings; `None` before two were seen.
+    pub fn usual_interval(&self) -> Option<f64> {
+        (self.interval > 0.0).then_some(self.interval)
     }
 
     /// The latest reading that reached the filter.
@@ -222,16 +243,20 @@ impl UnitState {
     /// When something must happen without further readings.
     pub fn next_deadline(&self, plan: &Plan) -> Option<AttendedTime> {
         let pending = self.order.pending_watermark(plan.settings.lateness);
-        match (self.panes.next_deadline(pending), self.order.next_deadline()) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        }
+        let deadlines = [
+            self.panes.next_deadline(pending),
+            self.order.next_deadline(),
+            self.thresholds.next_deadline(),
+        ];
+        deadlines.into_iter().flatten().min()
     }
 
     /// Bytes on the heap, roughly.
     pub fn heap_bytes(&self) -> usize {
         self.order.heap_bytes()
             + self.panes.heap_bytes()
+            + self.thresholds.heap_bytes()
+            + self.alarms.heap_bytes()
             + self.forecaster.as_ref().map_or(0, |_| size_of::<Forecaster>() + 512)
     }
 
@@ -244,6 +269,7 @@ impl UnitState {
         effects: &mut Effects,
     ) {
         let settings = &plan.settings;
+        let events = effects.events.len();
         self.counts.readings += readings.len() as u64;
         self.seen = context.pane.attended;
         for reading in readings {
@@ -279,6 +305,7 @@ impl UnitState {
         self.counts.forgotten += self.order.prune(settings.lateness, context.max_recent);
         self.release(plan, context, effects);
         self.panes.close_passed(self.watermark(plan), &mut effects.closed);
+        self.follow(effects, events);
     }
 
     /// The watermark behind the readings that have had their turn: those still held must find the
@@ -293,23 +320,60 @@ impl UnitState {
         if self.next_deadline(plan).is_none_or(|deadline| deadline > context.pane.attended) {
             return false;
         }
+        let events = effects.events.len();
+        // Readings before timers: one may break a hold.
         self.release(plan, context, effects);
-        let pending = self.order.pending_watermark(plan.settings.lateness);
-        self.panes.close_due(context.pane.attended, pending, &mut effects.closed);
+        let (settings, attended) = (&plan.settings, context.pane.attended);
+        let unit = settings.unit.as_deref();
+        self.thresholds.tick(&settings.thresholds, unit, attended, &mut effects.events);
+        self.follow(effects, events);
+        let pending = self.order.pending_watermark(settings.lateness);
+        self.panes.close_due(attended, pending, &mut effects.closed);
         true
     }
 
     /// Closes everything, since the series leaves.
     pub fn leave(&mut self, plan: &Plan, context: &StepContext<'_>, effects: &mut Effects) {
         let context = StepContext { max_recent: 0, ..*context };
+        let events = effects.events.len();
         self.release(plan, &context, effects);
+        self.follow(effects, events);
+        let events = effects.events.len();
+        let now = EventTime::clamped(context.pane.now.0);
+        self.alarms.end_all(now, LEFT, &mut effects.events);
+        self.follow(effects, events);
         self.panes.close_all(&mut effects.closed);
+    }
+
+    /// Takes in the events since the first `seen` of them.
+    fn follow(&mut self, effects: &Effects, seen: usize) {
+        self.alarms.follow(effects.events.get(seen..).unwrap_or_default());
+    }
+
+    /// Forgets what only time could still raise: a recording ended.
+    pub fn forget_waiting(&mut self) {
+        self.thresholds.forget_waiting();
     }
 
     /// Follows a change of settings: windows that stay keep their panes, a forecaster whose
     /// settings changed starts anew. The filter follows by itself: another model starts anew, other
-    /// noise counts from the next reading on.
-    pub fn change_plan(&mut self, old: &Plan, new: &Plan, effects: &mut Effects) {
+    /// noise counts from the next reading on. Alarms that are no longer configured end.
+    pub fn change_plan(
+        &mut self,
+        old: &Plan,
+        new: &Plan,
+        now: EventTime,
+        effects: &mut Effects,
+    ) {
+        let events = effects.events.len();
+        self.thresholds.change(
+            &old.settings.thresholds,
+            &new.settings.thresholds,
+            new.forecast.is_some(),
+            now,
+            &mut effects.events,
+        );
+        self.follow(effects, events);
         if old.settings.windows != new.settings.windows {
             self.panes.change_windows(
                 &old.settings.windows,
@@ -347,6 +411,7 @@ impl UnitState {
             self.fill(plan, context, (held.time, held.value), watermark, false, effects);
         }
         self.order.rewind(to);
+        self.thresholds.rewind(to);
         self.kalman.rewind(&plan.kalman, to);
         // Its slots lie in the future; the season's phase would be wrong.
         self.forecaster = plan.forecast.as_ref().map(|_| Box::new(Forecaster::new()));
@@ -383,9 +448,24 @@ impl UnitState {
         let watermark = Watermark::behind(time, plan.settings.lateness);
         self.fill(plan, context, (time, value), watermark, gated, effects);
         self.cover(time);
+        let settings = &plan.settings;
+        let moment = alarm::Moment {
+            attended: context.pane.attended,
+            now: context.pane.now,
+            patience: settings.lateness + settings.hold,
+            unit: settings.unit.as_deref(),
+        };
+        self.thresholds.on_reading(
+            &settings.thresholds,
+            &moment,
+            time,
+            value.get(),
+            &mut effects.events,
+        );
         if let Verdict::Shift { .. } = update.verdict {
             self.counts.shifts += 1;
         }
+        let mut slot_closed = false;
         if let (Some(forecaster), Some(plan)) = (&mut self.forecaster, &plan.forecast)
             && !gated
         {
@@ -394,16 +474,37 @@ impl UnitState {
             }
             if let Some(slots) = forecaster.observe(plan, time, value) {
                 effects.slot_closed = true;
+                slot_closed = true;
                 if let Some(details) = &mut effects.details {
                     details.slots.push(slots);
                 }
             }
+        }
+        if slot_closed {
+            self.look_ahead(plan, time, value, effects);
         }
         self.last = Some(Last { time, value, update: Some(update) });
         if let Some(details) = &mut effects.details {
             details.readings.push((time, value, update, self.kalman.clone()));
         }
         effects.filtered = true;
+    }
+
+    /// A slot closed: alarms that look ahead see what is expected now.
+    fn look_ahead(&mut self, plan: &Plan, time: EventTime, value: Finite, effects: &mut Effects) {
+        let settings = &plan.settings;
+        let furthest = settings.thresholds.iter().filter_map(|s| s.within).max();
+        let (Some(within), Some(forecast)) = (furthest, &plan.forecast) else { return };
+        // The slot under way, and those that begin within.
+        let steps = within / forecast.step() + 2;
+        let steps = usize::try_from(steps.min(SLOTS_MAX)).unwrap_or(1);
+        self.thresholds.on_forecast(
+            &settings.thresholds,
+            settings.unit.as_deref(),
+            (time, value.get()),
+            self.forecaster.as_ref().and_then(|f| f.forecast_steps(forecast, steps)).as_ref(),
+            &mut effects.events,
+        );
     }
 
     /// Puts a reading into its panes.
@@ -453,6 +554,8 @@ pub struct Effects {
     pub closed: Vec<Pane>,
     /// A slot closed, so there is a new forecast.
     pub slot_closed: bool,
+    /// Alarms that began or ended, in order.
+    pub events: Vec<alarm::Event>,
     /// A reading reached the filter, so there is a new estimate.
     pub filtered: bool,
     /// Where wanted ([`Engine::keep_details`](crate::engine::Engine::keep_details)): what a live
@@ -501,6 +604,25 @@ pub fn aggregate(device: &str, metric: &str, plan: &Plan, pane: &Pane) -> Aggreg
         sketch: pane.sketch.as_ref().map(|sketch| hex(&sketch.to_bytes())),
         clock_untrusted: pane.clock_untrusted,
     }
+}
+
+/// The record of an alarm's begin or end.
+pub fn alarm_record(device: &Arc<str>, metric: &Arc<str>, event: alarm::Event) -> Record {
+    let alarm::Event { alarm, state, time, value, expected, lower, upper, reason, severity } = event;
+    let (device, metric) = (device.clone(), metric.clone());
+    Record::Alarm(Box::new(Alarm {
+        device,
+        metric,
+        alarm,
+        state,
+        time,
+        value,
+        expected,
+        lower,
+        upper,
+        reason,
+        severity,
+    }))
 }
 
 /// The record of the present forecast.

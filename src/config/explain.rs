@@ -145,6 +145,27 @@ fn windows(windows: &[WindowSettings]) -> String {
     format!("[{}]", windows.iter().map(one).collect::<Vec<_>>().join(",\n "))
 }
 
+fn alarm(t: &ThresholdSettings) -> String {
+    let mut parts = vec![format!("name = {:?}", t.name)];
+    for (key, limit) in [
+        ("above", t.above),
+        ("below", t.below),
+        ("clear_above", t.clear_above),
+        ("clear_below", t.clear_below),
+    ] {
+        parts.extend(limit.map(|limit| format!("{key} = {limit:?}")));
+    }
+    for (key, nanos) in [
+        ("hold", Some(t.hold).filter(|&ns| ns > 0)),
+        ("within", t.within),
+        ("repeat_after", Some(t.repeat_after).filter(|&ns| ns > 0)),
+    ] {
+        parts.extend(nanos.map(|nanos| format!("{key} = {}", duration(nanos))));
+    }
+    parts.push(format!("severity = {}", name(&t.severity)));
+    format!("{{ {} }}", parts.join(", "))
+}
+
 /// The resolved settings of one series, a line each: key, value as TOML (in brackets what weir
 /// finds by itself), and the layer it comes from or `default`.
 pub fn explain(config: &Config, device: &str, metric: &str) -> String {
@@ -163,6 +184,13 @@ pub fn explain(config: &Config, device: &str, metric: &str) -> String {
             Some((*key, value(&settings)?, layer.map_or("default", |l| l.origin.as_str())))
         })
         .collect();
+    let alarms = matching.iter().filter_map(|layer| {
+        let threshold = layer.patch.threshold.as_ref()?;
+        // Of more than a series can have, or of two with one name, only some are in force.
+        let in_force = settings.thresholds.contains(threshold);
+        in_force.then(|| ("alarm", alarm(threshold), layer.origin.as_str()))
+    });
+    let rows: Vec<(&str, String, &str)> = rows.into_iter().chain(alarms).collect();
     let key_width = rows.iter().map(|row| row.0.chars().count()).max().unwrap_or(0);
     let lines = rows.iter().flat_map(|row| row.1.lines());
     // Long lists of numbers stand out rather than push every origin off the screen.

@@ -64,9 +64,9 @@ pub static ROOT: Keys = Keys {
     form: Form::Table,
     keys: &[
         "gateway", "batch", "state", "series", "outbox", "clock", "mqtt", "results", "forward",
-        "profile", "device", "http", "log",
+        "profile", "device", "alarm", "http", "log",
     ],
-    refused: &[("alarm", LATER, "remove the [[alarm]] tables")],
+    refused: &[],
 };
 
 /// `[gateway]`
@@ -204,13 +204,30 @@ pub static SMOOTHING: Keys =
 /// `forecast.initial = { … }`
 pub static FORECAST_INITIAL: Keys =
     keys("forecast.initial", Form::Inline, &["level", "trend", "season"]);
+/// `[[alarm]]`
+pub static ALARM: Keys = keys(
+    "alarm",
+    Form::List,
+    &[
+        "match",
+        "name",
+        "above",
+        "below",
+        "clear_above",
+        "clear_below",
+        "hold",
+        "within",
+        "repeat_after",
+        "severity",
+    ],
+);
 /// `[http]`
 pub static HTTP: Keys = keys("http", Form::Table, &["listen"]);
 /// `[log]`
 pub static LOG: Keys = keys("log", Form::Table, &["level", "format"]);
 
 /// All tables, in the order of the reference.
-pub static ALL: [&Keys; 23] = [
+pub static ALL: [&Keys; 24] = [
     &ROOT,
     &GATEWAY,
     &BATCH,
@@ -232,6 +249,7 @@ pub static ALL: [&Keys; 23] = [
     &FORECAST_INITIAL,
     &DEVICE,
     &DEVICE_METRIC,
+    &ALARM,
     &HTTP,
     &LOG,
 ];

@@ -48,6 +48,7 @@ pub(super) fn patch(r: &TableReader<'_, '_>, spots: &mut KeySpots) -> Patch {
         kalman: kalman::kalman(r, &mut note),
         windows: window::windows(r),
         forecast: forecast::forecast(r, &mut note),
+        threshold: None,
     }
 }
 

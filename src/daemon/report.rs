@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use crate::analytics::settings::KalmanModel;
-use crate::analytics::step::{estimate, forecast};
+use crate::analytics::step::{alarm_record, estimate, forecast};
 use crate::config::{Config, ResultFormat, ResultKind};
 use crate::decoder::Fault;
 use crate::engine::registry::Name;
@@ -17,7 +17,7 @@ use crate::http::{BatchInfo, DeviceRow, ForecastRow, ForwardInfo, Query, Status}
 use crate::outbox::Shared;
 use crate::output::Record;
 use crate::pipeline::{Committed, Pipeline};
-use crate::publisher::{Publication, Queue, topic};
+use crate::publisher::{Publication, Queue, alarm_topic, topic};
 use crate::reading::SeriesId;
 use crate::receiver::router::TopicFault;
 use crate::state::disk::Disk;
@@ -119,13 +119,17 @@ impl Reporter {
         publications
     }
 
-    /// What is retained and can be asserted again: every series' forecast.
+    /// What is retained and can be asserted again: every series' forecast and active alarms.
     pub fn retained(&self, engine: &Engine) -> Vec<Publication> {
         engine
             .units()
-            .filter_map(|(_, name, unit)| {
-                let record = forecast(&name.device, &name.metric, unit.plan(), unit.state(), None)?;
-                self.record(None, &record)
+            .flat_map(|(_, name, unit)| {
+                let (device, metric) = (&name.device, &name.metric);
+                let alarms = unit.state().alarms().iter();
+                let alarms = alarms.map(|event| alarm_record(device, metric, event.clone()));
+                let forecast = forecast(device, metric, unit.plan(), unit.state(), None);
+                let records: Vec<Record> = alarms.chain(forecast).collect();
+                records.into_iter().filter_map(|record| self.record(None, &record))
             })
             .collect()
     }
@@ -135,11 +139,15 @@ impl Reporter {
         let (kind, payload, retain) = match record {
             Record::Aggregate(a) => (ResultKind::Aggregate, self.encode(&**a), false),
             Record::Forecast(f) => (ResultKind::Forecast, self.encode(&**f), true),
+            Record::Alarm(a) => (ResultKind::Alarm, self.encode(&**a), true),
         };
         if !self.kinds.contains(&kind) {
             return None;
         }
-        let topic = topic(&self.prefix, device, metric, record.kind());
+        let topic = match record {
+            Record::Alarm(a) => alarm_topic(&self.prefix, device, metric, &a.alarm),
+            _ => topic(&self.prefix, device, metric, record.kind()),
+        };
         Some(Publication { batch, topic, payload, qos: 1, retain })
     }
 
@@ -226,6 +234,7 @@ impl Reporter {
         let totals = engine.totals();
         status.readings_total = totals.readings;
         status.drops = engine.drops();
+        status.alarms_active = engine.alarms_active() as u64;
         status.series = engine.registry().len() as u64;
         status.max_series = engine.meta().config.max_series as u64;
         status.journal_bytes_total = pipeline.journal_bytes();

@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::analytics::settings::{Layer, Settings};
 use crate::analytics::step::{
-    Details, Effects, Plan, StepContext, UnitCounts, UnitState, aggregate, forecast,
+    Details, Effects, Plan, StepContext, UnitCounts, UnitState, aggregate, alarm_record, forecast,
 };
 use crate::batch::pane::PaneContext;
 use crate::batch::window::Zone;
@@ -119,6 +119,8 @@ pub struct Unit {
     /// that batch, only this chunk knows them, since it has overwritten the other's.
     predecessor: Option<Box<(u64, UnitCounts)>>,
     dirty: bool,
+    /// Its active alarms as they are in the engine's count.
+    alarms: usize,
     /// The entry in the timer heap; never later than the true deadline.
     timer: AttendedTime,
 }
@@ -193,6 +195,8 @@ pub struct Engine {
     deleted: BTreeMap<u32, u64>,
     /// Counts of the series that left since the last checkpoint, with the batch, by slot.
     departed: BTreeMap<u32, (u64, UnitCounts)>,
+    /// Active alarms of all units.
+    alarms: usize,
     /// Totals over the living units.
     totals: UnitCounts,
     /// Replay met readings of series that it does not know (their chunk was lost).
@@ -232,6 +236,7 @@ impl Engine {
             dirty: VecDeque::new(),
             deleted: BTreeMap::new(),
             departed: BTreeMap::new(),
+            alarms: 0,
             totals: UnitCounts::default(),
             orphans: 0,
             effects: Effects::default(),
@@ -240,6 +245,8 @@ impl Engine {
             let plan = engine.plan_for(&chunk.device, &chunk.metric);
             engine.totals.merge(chunk.state.counts());
             engine.registry.insert(series, &chunk.device, &chunk.metric);
+            let alarms = chunk.state.alarms().len();
+            engine.alarms += alarms;
             engine.put(
                 series,
                 Unit {
@@ -249,6 +256,7 @@ impl Engine {
                     defined: chunk.defined,
                     predecessor: chunk.predecessor,
                     dirty: false,
+                    alarms,
                     timer: AttendedTime(i64::MAX),
                 },
             );
@@ -304,6 +312,18 @@ impl Engine {
         drops.add(DropReason::Future, totals.future);
         drops.add(DropReason::Duplicate, totals.duplicate);
         drops
+    }
+
+    /// How many alarms are active.
+    pub fn alarms_active(&self) -> usize {
+        self.alarms
+    }
+
+    /// Forgets what only time could still raise: a recording ended, and its end is no silence.
+    pub fn forget_waiting(&mut self) {
+        for unit in self.units.iter_mut().flatten() {
+            unit.state.forget_waiting();
+        }
     }
 
     /// Readings of unknown series met in replay.
@@ -435,8 +455,12 @@ impl Engine {
         if std::mem::take(&mut self.effects.filtered) {
             output.touched.push(SeriesId(slot));
         }
+        let alarms = unit.state.alarms().len();
+        self.alarms = self.alarms + alarms - std::mem::replace(&mut unit.alarms, alarms);
         // Most readings end here.
-        let quiet = self.effects.closed.is_empty() && !self.effects.slot_closed;
+        let effects = &self.effects;
+        let quiet =
+            effects.closed.is_empty() && effects.events.is_empty() && !effects.slot_closed;
         if quiet && self.effects.details.is_none() {
             return;
         }
@@ -458,6 +482,9 @@ impl Engine {
                 &pane,
             ))));
         }
+        for event in self.effects.events.drain(..) {
+            output.records.push(alarm_record(&name.device, &name.metric, event));
+        }
         if std::mem::take(&mut self.effects.slot_closed) {
             output.records.extend(forecast(
                 &name.device,
@@ -478,7 +505,8 @@ impl Engine {
             let Some(Some(unit)) = self.units.get_mut(slot as usize) else { continue };
             let old = std::mem::replace(&mut unit.plan, plan);
             if unit.included < frame.batch && old.settings != unit.plan.settings {
-                unit.state.change_plan(&old, &unit.plan, &mut self.effects);
+                let now = EventTime::clamped(frame.processing_time.0);
+                unit.state.change_plan(&old, &unit.plan, now, &mut self.effects);
                 self.changed(slot, frame.batch, output);
                 self.schedule(slot);
             }
@@ -553,6 +581,7 @@ impl Engine {
                 defined: frame.batch,
                 predecessor,
                 dirty: true,
+                alarms: 0,
                 timer: AttendedTime(i64::MAX),
             },
         );

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use weir::analytics::settings::{Align, Layer, Patch, WindowSettings};
+use weir::config::ForwardKind;
 use weir::decoder::settings::{Subscription, Values};
 use weir::engine::{CoreConfig, Engine};
 use weir::journal::frame::Frame;
@@ -180,7 +181,7 @@ impl World {
                 frames.into_iter(),
                 self.disk.clone(),
                 router,
-                1,
+                vec![ForwardKind::ALL.to_vec()],
                 |_, _, output| {
                     republished.extend(output.records.iter().filter_map(identity));
                 },
@@ -540,6 +541,6 @@ fn identity(record: &Record) -> Option<String> {
         Record::Aggregate(a) => {
             Some(format!("{}/{} {} {} {}", a.device, a.metric, a.start, a.end, a.part))
         }
-        Record::Forecast(_) => None,
+        Record::Forecast(_) | Record::Alarm(_) => None,
     }
 }

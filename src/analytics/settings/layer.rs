@@ -6,10 +6,11 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ForecastPatch, KalmanPatch, Settings, WindowSettings, glob_covers, glob_matches, glob_meets,
+    ForecastPatch, KalmanPatch, Settings, THRESHOLDS_MAX, ThresholdSettings, WindowSettings,
+    glob_covers, glob_matches, glob_meets,
 };
 
-/// What one `[[profile]]` or `[[device]]` table sets; `None`: not set here.
+/// What one `[[profile]]`, `[[device]]` or `[[alarm]]` table sets; `None`: not set here.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Patch {
@@ -34,6 +35,9 @@ pub struct Patch {
     /// Merged key by key.
     #[serde(skip_serializing_if = "is_default")]
     pub forecast: ForecastPatch,
+    /// Added to the alarms of earlier layers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub threshold: Option<ThresholdSettings>,
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
@@ -123,6 +127,19 @@ impl Settings {
         match patch.forecast.enabled {
             Some(false) => self.forecast = None,
             Some(true) => self.forecast.get_or_insert_default().apply(&patch.forecast),
+            None => {}
+        }
+        if let Some(threshold) = &patch.threshold {
+            self.add_threshold(threshold);
+        }
+    }
+
+    /// Names tell alarms apart on topics and in the state, so of two with one name the later wins.
+    fn add_threshold(&mut self, threshold: &ThresholdSettings) {
+        let room = self.thresholds.len() < THRESHOLDS_MAX;
+        match self.thresholds.iter_mut().find(|other| other.name == threshold.name) {
+            Some(other) => other.clone_from(threshold),
+            None if room => self.thresholds.push(threshold.clone()),
             None => {}
         }
     }

@@ -83,6 +83,7 @@ pub fn write_record(out: &mut impl Write, record: &Record) -> io::Result<()> {
     match record {
         Record::Aggregate(record) => write_line(out, &Kinded { kind, record: &**record }),
         Record::Forecast(record) => write_line(out, &Kinded { kind, record: &**record }),
+        Record::Alarm(record) => write_line(out, &Kinded { kind, record: &**record }),
     }
 }
 

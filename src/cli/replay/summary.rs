@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+use crate::analytics::alarm::AlarmState;
 use crate::analytics::holt_winters::SlotsClosed;
 use crate::engine::{Engine, StepOutput};
 use crate::output::Record;
@@ -46,6 +47,9 @@ pub struct Summary {
     others: Score,
     aggregates: u64,
     forecasts: u64,
+    /// Alarms that began, and that ended.
+    raised: u64,
+    cleared: u64,
     /// Readings in aggregates.
     aggregated: u64,
 }
@@ -60,6 +64,10 @@ impl Summary {
                     self.aggregated += aggregate.count;
                 }
                 Record::Forecast(_) => self.forecasts += 1,
+                Record::Alarm(alarm) => match alarm.state {
+                    AlarmState::Active => self.raised += 1,
+                    AlarmState::Cleared => self.cleared += 1,
+                },
             }
         }
         for detail in output.details.iter().filter(|detail| !detail.details.slots.is_empty()) {
@@ -116,6 +124,13 @@ impl fmt::Display for Report<'_> {
             f,
             "written     {} aggregates, {} forecasts",
             summary.aggregates, summary.forecasts
+        )?;
+        writeln!(
+            f,
+            "alarms      {} raised, {} cleared, {} still active",
+            summary.raised,
+            summary.cleared,
+            engine.alarms_active()
         )?;
         self.write_scores(f)
     }
