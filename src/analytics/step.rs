@@ -358,13 +358,7 @@ impl UnitState {
     /// Follows a change of settings: windows that stay keep their panes, a forecaster whose
     /// settings changed starts anew. The filter follows by itself: another model starts anew, other
     /// noise counts from the next reading on. Alarms that are no longer configured end.
-    pub fn change_plan(
-        &mut self,
-        old: &Plan,
-        new: &Plan,
-        now: EventTime,
-        effects: &mut Effects,
-    ) {
+    pub fn change_plan(&mut self, old: &Plan, new: &Plan, now: EventTime, effects: &mut Effects) {
         let events = effects.events.len();
         self.thresholds.change(
             &old.settings.thresholds,
@@ -608,7 +602,8 @@ pub fn aggregate(device: &str, metric: &str, plan: &Plan, pane: &Pane) -> Aggreg
 
 /// The record of an alarm's begin or end.
 pub fn alarm_record(device: &Arc<str>, metric: &Arc<str>, event: alarm::Event) -> Record {
-    let alarm::Event { alarm, state, time, value, expected, lower, upper, reason, severity } = event;
+    let alarm::Event { alarm, state, time, value, expected, lower, upper, reason, severity } =
+        event;
     let (device, metric) = (device.clone(), metric.clone());
     Record::Alarm(Box::new(Alarm {
         device,

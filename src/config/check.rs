@@ -108,9 +108,7 @@ impl MemoryModel {
         };
         let is_dear = |l: &&Layer| {
             let patch = &l.patch;
-            patch.windows.is_some()
-                || patch.forecast.enabled.is_some()
-                || patch.threshold.is_some()
+            patch.windows.is_some() || patch.forecast.enabled.is_some() || patch.threshold.is_some()
         };
         // Thousands of devices differ in little; pairs of the first hundred say enough.
         let dear: Vec<&Layer> = layers.iter().filter(is_dear).take(1000).collect();

@@ -185,7 +185,8 @@ fn check_meetings(root: &TableReader<'_, '_>, placed: &[Placed]) {
         let ahead = this.layer.patch.threshold.as_ref().is_some_and(|t| t.within.is_some());
         if ahead && settings.forecast.is_none() {
             let origin = &this.layer.origin;
-            root.cx.warn(format!("{origin} within has no effect: these series have forecast = false"));
+            root.cx
+                .warn(format!("{origin} within has no effect: these series have forecast = false"));
         }
     }
 }

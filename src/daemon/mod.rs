@@ -12,6 +12,7 @@
 //!
 //! A thread that fails ends the process with an error; the next start recovers.
 
+pub mod input;
 pub mod report;
 pub mod turn;
 

@@ -1,23 +1,28 @@
 //! What the outside sees: publications for the result topics, the status snapshot, rows for the
 //! page, and rate-limited log lines for bad input.
 
+use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+use crate::analytics::alarm::{AlarmState, Event as AlarmEvent};
 use crate::analytics::settings::KalmanModel;
 use crate::analytics::step::{alarm_record, estimate, forecast};
 use crate::config::{Config, ResultFormat, ResultKind};
+use crate::daemon::input::InputAlarm;
 use crate::decoder::Fault;
 use crate::engine::registry::Name;
 use crate::engine::{Engine, StepOutput, Unit};
-use crate::http::{BatchInfo, DeviceRow, ForecastRow, ForwardInfo, Query, Status};
+use crate::http::{
+    AlarmRow, Alarms, BatchInfo, DeviceRow, ForecastRow, ForwardInfo, Query, Status,
+};
 use crate::outbox::Shared;
 use crate::output::Record;
 use crate::pipeline::{Committed, Pipeline};
-use crate::publisher::{Publication, Queue, alarm_topic, topic};
+use crate::publisher::{Publication, Queue, alarm_topic, input_topic, topic};
 use crate::reading::SeriesId;
 use crate::receiver::router::TopicFault;
 use crate::state::disk::Disk;
@@ -132,6 +137,17 @@ impl Reporter {
                 records.into_iter().filter_map(|record| self.record(None, &record))
             })
             .collect()
+    }
+
+    /// The alarm of the whole input.
+    pub fn input(&self, alarm: &InputAlarm) -> Option<Publication> {
+        self.kinds.contains(&ResultKind::Alarm).then(|| Publication {
+            batch: None,
+            topic: input_topic(&self.prefix),
+            payload: self.encode(alarm),
+            qos: 1,
+            retain: true,
+        })
     }
 
     fn record(&self, batch: Option<u64>, record: &Record) -> Option<Publication> {
@@ -286,6 +302,9 @@ impl Reporter {
                 });
                 let _ = reply.send(rows.collect());
             }
+            Query::Alarms { limit, reply } => {
+                let _ = reply.send(Self::alarms(engine, limit));
+            }
             Query::One { device, metric, reply } => {
                 let row = engine
                     .registry()
@@ -295,6 +314,22 @@ impl Reporter {
                 let _ = reply.send(row);
             }
         }
+    }
+
+    /// The active alarms: the worst first, among equals the newest.
+    fn alarms(engine: &Engine, limit: usize) -> Alarms {
+        let mut found: Vec<(&Name, &AlarmEvent)> = engine
+            .units()
+            .flat_map(|(_, name, unit)| unit.state().alarms().iter().map(move |e| (name, e)))
+            .collect();
+        found.sort_by_key(|(_, e)| (Reverse(e.severity), Reverse(e.time)));
+        let total = found.len() as u64;
+        let rows = found.into_iter().take(limit).map(|(name, event)| AlarmRow {
+            device: Some(name.device.to_string()),
+            metric: Some(name.metric.to_string()),
+            ..AlarmRow::of(event)
+        });
+        Alarms { alarms: rows.collect(), total }
     }
 
     fn row(&self, series: SeriesId, name: &Name, unit: &Unit) -> DeviceRow {
@@ -332,6 +367,7 @@ impl Reporter {
             dropped: counts.invalid + counts.future + counts.duplicate,
             model: model.to_owned(),
             forecast,
+            alarms: state.alarms().iter().map(AlarmRow::of).collect(),
             history: history.map(|h| h.iter().filter_map(shown).collect()).unwrap_or_default(),
         }
     }
@@ -359,6 +395,35 @@ fn forward_info(outbox: &Shared) -> ForwardInfo {
         next_sequence: state.spool.cursor().next_sequence,
         dropped_records: state.dropped.map_or(0, |dropped| dropped.records),
         dropped_readings: state.dropped.map_or(0, |dropped| dropped.readings),
+    }
+}
+
+/// Log lines for alarms in one batch at most; what many series do at once is said by the first.
+const ALARM_LINES: usize = 20;
+
+/// A log line for each begin and end.
+pub fn log_alarms(records: &[Record]) {
+    let mut alarms = records.iter().filter_map(|record| match record {
+        Record::Alarm(alarm) => Some(alarm),
+        Record::Aggregate(_) | Record::Forecast(_) => None,
+    });
+    for a in alarms.by_ref().take(ALARM_LINES) {
+        let what = match a.state {
+            AlarmState::Active => "alarm begins",
+            AlarmState::Cleared => "alarm ends",
+        };
+        tracing::info!(
+            device = %a.device,
+            metric = %a.metric,
+            alarm = %a.alarm,
+            severity = a.severity.name(),
+            reason = %a.reason,
+            "{what}"
+        );
+    }
+    let more = alarms.count();
+    if more > 0 {
+        tracing::info!(more, "more alarms began or ended in this batch");
     }
 }
 

@@ -459,8 +459,7 @@ impl Engine {
         self.alarms = self.alarms + alarms - std::mem::replace(&mut unit.alarms, alarms);
         // Most readings end here.
         let effects = &self.effects;
-        let quiet =
-            effects.closed.is_empty() && effects.events.is_empty() && !effects.slot_closed;
+        let quiet = effects.closed.is_empty() && effects.events.is_empty() && !effects.slot_closed;
         if quiet && self.effects.details.is_none() {
             return;
         }

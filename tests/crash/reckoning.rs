@@ -48,8 +48,9 @@ pub fn recover(state: &Path) -> (Image, Option<weir::reading::AttendedTime>) {
     let frames = frames.map(|frame| frame.expect("the journal can be read"));
     let router = Router::new(&[]).expect("no subscriptions");
     let forwards = vec![ForwardKind::ALL.to_vec()];
-    let (pipeline, recovery) = Pipeline::recover(stored, frames, disk, router, forwards, |_, _, _| ())
-        .expect("the state recovers");
+    let (pipeline, recovery) =
+        Pipeline::recover(stored, frames, disk, router, forwards, |_, _, _| ())
+            .expect("the state recovers");
     assert!(recovery.unreadable.is_empty() && recovery.missing == 0, "{recovery:?}");
     assert_eq!(recovery.orphans, 0, "readings of unknown series");
     (Image::of(pipeline.engine()), pipeline.engine().next_deadline())

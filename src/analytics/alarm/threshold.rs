@@ -234,7 +234,8 @@ impl Thresholds {
                     if let Some(at) = self.find(index)
                         && std::mem::take(&mut self.busy[at].forecast)
                     {
-                        let reason = || format!("not forecast to be outside within {}", words(within));
+                        let reason =
+                            || format!("not forecast to be outside within {}", words(within));
                         end(&mut self.busy[at], s, time, events, Some(value), reason);
                     }
                 }
@@ -343,7 +344,8 @@ impl Thresholds {
     ) {
         let mut expired: Vec<(EventTime, usize)> = Vec::new();
         for (at, threshold) in self.busy.iter().enumerate() {
-            if let (Some(p), Some(s)) = (threshold.pending, settings.get(usize::from(threshold.index)))
+            if let (Some(p), Some(s)) =
+                (threshold.pending, settings.get(usize::from(threshold.index)))
                 && passed(s, &p)
             {
                 expired.push((p.raise, at));
@@ -369,7 +371,10 @@ enum Ahead {
     Inside,
     Between,
     /// Outside first in the slot that begins at `from`.
-    Crosses { from: EventTime, mean: f64 },
+    Crosses {
+        from: EventTime,
+        mean: f64,
+    },
 }
 
 impl Ahead {
