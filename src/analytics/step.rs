@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::analytics::fit::{Fit, FitMode, Job};
 use crate::analytics::holt_winters::{ForecastPlan, Forecaster, SlotsClosed};
 use crate::analytics::kalman::{Kalman, KalmanPlan, Update, Verdict};
 use crate::analytics::settings::{KalmanModel, Settings};
@@ -49,6 +50,8 @@ pub struct StepContext<'a> {
     pub pane: PaneContext<'a>,
     /// Most readings remembered or held for each series.
     pub max_recent: usize,
+    /// What becomes of the jobs that arise.
+    pub fits: FitMode,
 }
 
 /// Counts of one series since it came; the totals are their sums.
@@ -143,6 +146,16 @@ pub struct UnitState {
     /// Attended time of the last reading.
     #[serde(rename = "a")]
     seen: AttendedTime,
+    /// Raised when what was asked for before must not be adopted any more.
+    #[serde(rename = "e", default, skip_serializing_if = "is_zero")]
+    fit_epoch: u32,
+    #[cfg(test)]
+    #[serde(rename = "test", default, skip_serializing_if = "Option::is_none")]
+    probe: Option<Box<crate::analytics::fit::probe::Probe>>,
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 impl UnitState {
@@ -157,6 +170,45 @@ impl UnitState {
             last: None,
             interval: 0.0,
             seen: attended,
+            fit_epoch: 0,
+            #[cfg(test)]
+            probe: (plan.settings.unit.as_deref() == Some("probe")).then(Box::default),
+        }
+    }
+
+    /// Goes with each job: a fit for another epoch is not taken.
+    pub fn fit_epoch(&self) -> u32 {
+        self.fit_epoch
+    }
+
+    /// Takes the result of a background fit: the model that asked for it keeps it until the reading
+    /// at which it is to be adopted, and does not take one that comes later. `true` when the unit
+    /// may have changed.
+    pub fn offer(&mut self, epoch: u32, fit: Fit) -> bool {
+        if epoch != self.fit_epoch {
+            return false;
+        }
+        match fit {
+            #[cfg(test)]
+            Fit::Probe(fit) => self.probe.iter_mut().for_each(|probe| probe.offer(fit.clone())),
+        }
+        true
+    }
+
+    #[cfg(test)]
+    pub(crate) fn probe(&self) -> Option<&crate::analytics::fit::probe::Probe> {
+        self.probe.as_deref()
+    }
+
+    /// A model asks for a search.
+    fn begin_fit(&mut self, job: Job, mode: FitMode, effects: &mut Effects) {
+        match mode {
+            FitMode::Background => effects.fits.push(job),
+            FitMode::InPlace => {
+                if let Some(fit) = job.run() {
+                    self.offer(self.fit_epoch, fit);
+                }
+            }
         }
     }
 
@@ -320,6 +372,11 @@ impl UnitState {
         if old.settings.forecast != new.settings.forecast {
             self.forecaster = new.forecast.as_ref().map(|_| Box::new(Forecaster::new()));
         }
+        if old.settings.forecast != new.settings.forecast
+            || old.settings.kalman != new.settings.kalman
+        {
+            self.fit_epoch = self.fit_epoch.wrapping_add(1);
+        }
     }
 
     /// True when the series has event times beyond `limit`.
@@ -348,6 +405,7 @@ impl UnitState {
         }
         self.order.rewind(to);
         self.kalman.rewind(&plan.kalman, to);
+        self.fit_epoch = self.fit_epoch.wrapping_add(1);
         // Its slots lie in the future; the season's phase would be wrong.
         self.forecaster = plan.forecast.as_ref().map(|_| Box::new(Forecaster::new()));
         if let Some(last) = &mut self.last {
@@ -377,6 +435,13 @@ impl UnitState {
         effects: &mut Effects,
     ) {
         let update = self.kalman.update(&plan.kalman, time, value);
+        #[cfg(test)]
+        if let Some(probe) = &mut self.probe {
+            probe.update(value);
+            if let Some(job) = probe.take_fit_job() {
+                self.begin_fit(Job::Probe(job), context.fits, effects);
+            }
+        }
         let gated = matches!(update.verdict, Verdict::Gated);
         self.counts.outliers += u64::from(gated);
         // As of this reading's turn: held readings that follow must still find their panes.
@@ -455,6 +520,8 @@ pub struct Effects {
     pub slot_closed: bool,
     /// A reading reached the filter, so there is a new estimate.
     pub filtered: bool,
+    /// Searches that its models ask for.
+    pub fits: Vec<Job>,
     /// Where wanted ([`Engine::keep_details`](crate::engine::Engine::keep_details)): what a live
     /// run does not look at.
     pub details: Option<Box<Details>>,
