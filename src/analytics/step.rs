@@ -149,9 +149,6 @@ pub struct UnitState {
     /// Raised when what was asked for before must not be adopted any more.
     #[serde(rename = "e", default, skip_serializing_if = "is_zero")]
     fit_epoch: u32,
-    #[cfg(test)]
-    #[serde(rename = "test", default, skip_serializing_if = "Option::is_none")]
-    probe: Option<Box<crate::analytics::fit::probe::Probe>>,
 }
 
 fn is_zero(number: &u32) -> bool {
@@ -171,8 +168,6 @@ impl UnitState {
             interval: 0.0,
             seen: attended,
             fit_epoch: 0,
-            #[cfg(test)]
-            probe: (plan.settings.unit.as_deref() == Some("probe")).then(Box::default),
         }
     }
 
@@ -183,21 +178,12 @@ impl UnitState {
 
     /// Takes the result of a background fit: the model that asked for it keeps it until the reading
     /// at which it is to be adopted, and does not take one that comes later. `true` when the unit
-    /// may have changed.
+    /// took it.
     pub fn offer(&mut self, epoch: u32, fit: Fit) -> bool {
-        if epoch != self.fit_epoch {
-            return false;
-        }
-        match fit {
-            #[cfg(test)]
-            Fit::Probe(fit) => self.probe.iter_mut().for_each(|probe| probe.offer(fit.clone())),
-        }
-        true
-    }
-
-    #[cfg(test)]
-    pub(crate) fn probe(&self) -> Option<&crate::analytics::fit::probe::Probe> {
-        self.probe.as_deref()
+        epoch == self.fit_epoch
+            && match fit {
+                Fit::Noise(fit) => self.kalman.offer(fit),
+            }
     }
 
     /// A model asks for a search.
@@ -435,12 +421,8 @@ impl UnitState {
         effects: &mut Effects,
     ) {
         let update = self.kalman.update(&plan.kalman, time, value);
-        #[cfg(test)]
-        if let Some(probe) = &mut self.probe {
-            probe.update(value);
-            if let Some(job) = probe.take_fit_job() {
-                self.begin_fit(Job::Probe(job), context.fits, effects);
-            }
+        if let Some(job) = self.kalman.take_fit_job(&plan.kalman) {
+            self.begin_fit(Job::Noise(Box::new(job)), context.fits, effects);
         }
         let gated = matches!(update.verdict, Verdict::Gated);
         self.counts.outliers += u64::from(gated);

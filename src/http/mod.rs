@@ -34,7 +34,8 @@ use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
-pub use status::{BatchInfo, DeviceRow, ForecastRow, ForwardInfo, Histogram, ResultsInfo, Status};
+pub use status::{
+    BatchInfo, DeviceRow, FitsInfo, ForecastRow, ForwardInfo, Histogram, ResultsInfo, Status};
 
 /// Longest wait for the pipeline's answer to a [`Query`].
 pub const PATIENCE: Duration = Duration::from_secs(2);
