@@ -20,7 +20,7 @@ use crate::batch::delivery::{Unproven, hash_of};
 use crate::config::ForwardKind;
 use crate::decoder::Fault;
 use crate::engine::{ConfigError, CoreConfig, Dirty, Engine, Meta, StepOutput, UnitChunk};
-use crate::journal::frame::{Delivery, Frame, FrameError};
+use crate::journal::frame::{Delivery, Frame, FrameError, FrameFit};
 use crate::output::{Kinded, Record};
 use crate::reading::{
     AttendedTime, DropCounts, DropReason, EventTime, ProcessingTime, SECOND, SeriesId,
@@ -36,6 +36,8 @@ const GROWTH: u64 = 4;
 const PATIENCE: u64 = 8;
 /// … but not before it has grown by this.
 const GROWTH_LEAST: u64 = 256 * 1024;
+/// Results of background fits that wait for a frame; a frame comes with every batch.
+const WAITING_FITS: usize = 1024;
 /// A backward step of the clock smaller than this is evened out instead of announced.
 const STEP_LEAST: i64 = SECOND;
 
@@ -158,7 +160,8 @@ pub struct Committed {
     pub batch: Option<u64>,
     /// Acknowledgements that may leave now, in receive order.
     pub owed: Vec<Owed>,
-    /// Records and new estimates.
+    /// Records, new estimates, and searches that units ask for; their results may come back
+    /// through [`Pipeline::fitted`], late or never.
     pub output: StepOutput,
     /// Readings in the frame.
     pub readings: usize,
@@ -228,6 +231,8 @@ pub struct Pipeline<S> {
     forwards: Vec<Vec<ForwardKind>>,
     next_config: Option<CoreConfig>,
     checkpoint: CheckpointState,
+    /// Results of background fits, for the next frame.
+    fits: Vec<FrameFit>,
     /// Messages recognised as redeliveries since start.
     redelivered: u64,
     journal_bytes: u64,
@@ -307,6 +312,7 @@ impl<S: Storage> Pipeline<S> {
             for &delivery in &frame.deliveries {
                 unproven.record(delivery, batch);
             }
+            // The searches it asks for are dropped: what they found in time is in the frames.
             let step = engine.step(&frame).map_err(PipelineError::Config)?;
             for (forward, kinds) in forwards.iter().enumerate() {
                 if let Some(entry) = outbox_entry(batch, &step.records, kinds) {
@@ -334,6 +340,7 @@ impl<S: Storage> Pipeline<S> {
                 chunk_bytes: 500,
                 all: true,
             },
+            fits: Vec::new(),
             redelivered: 0,
             journal_bytes,
             checkpoint_bytes,
@@ -441,6 +448,17 @@ impl<S: Storage> Pipeline<S> {
         outcome.fault
     }
 
+    /// Takes the result of a background fit, to go with the next frame. There is never a frame for
+    /// fits alone: only readings bring a unit to where it adopts one, and they come in a frame.
+    /// `false`: too many wait, it is dropped.
+    pub fn fitted(&mut self, fit: FrameFit) -> bool {
+        let room = self.fits.len() < WAITING_FITS;
+        if room {
+            self.fits.push(fit);
+        }
+        room
+    }
+
     fn drop_one(&mut self, reason: DropReason) {
         let mut drops = DropCounts::default();
         drops.add(reason, 1);
@@ -488,6 +506,8 @@ impl<S: Storage> Pipeline<S> {
         frame.clock_stepped_back = stepped_back;
         frame.configuration =
             self.next_config.take().map(|config| serde_cbor::to_vec(&config).unwrap_or_default());
+        frame.fits = std::mem::take(&mut self.fits);
+        frame.fits.sort_unstable();
         self.builder.close(&self.engine, frame)
     }
 

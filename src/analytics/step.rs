@@ -10,6 +10,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::analytics::alarm::{self, Active, Thresholds};
+use crate::analytics::fit::{Fit, FitMode, Job};
 use crate::analytics::holt_winters::{ForecastPlan, Forecaster, SlotsClosed};
 use crate::analytics::kalman::{Kalman, KalmanPlan, Update, Verdict};
 use crate::analytics::settings::{KalmanModel, SLOTS_MAX, Settings};
@@ -52,6 +53,8 @@ pub struct StepContext<'a> {
     pub pane: PaneContext<'a>,
     /// Most readings remembered or held for each series.
     pub max_recent: usize,
+    /// What becomes of the jobs that arise.
+    pub fits: FitMode,
 }
 
 /// Counts of one series since it came; the totals are their sums.
@@ -152,6 +155,13 @@ pub struct UnitState {
     /// All active alarms, whoever raised them.
     #[serde(rename = "e", default, skip_serializing_if = "Active::is_empty")]
     alarms: Active,
+    /// Raised when what was asked for before must not be adopted any more.
+    #[serde(rename = "z", default, skip_serializing_if = "is_zero")]
+    fit_epoch: u32,
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 impl UnitState {
@@ -168,6 +178,34 @@ impl UnitState {
             seen: attended,
             thresholds: Thresholds::default(),
             alarms: Active::default(),
+            fit_epoch: 0,
+        }
+    }
+
+    /// Goes with each job: a fit for another epoch is not taken.
+    pub fn fit_epoch(&self) -> u32 {
+        self.fit_epoch
+    }
+
+    /// Takes the result of a background fit: the model that asked for it keeps it until the reading
+    /// at which it is to be adopted, and does not take one that comes later. `true` when the unit
+    /// took it.
+    pub fn offer(&mut self, epoch: u32, fit: Fit) -> bool {
+        epoch == self.fit_epoch
+            && match fit {
+                Fit::Noise(fit) => self.kalman.offer(fit),
+            }
+    }
+
+    /// A model asks for a search.
+    fn begin_fit(&mut self, job: Job, mode: FitMode, effects: &mut Effects) {
+        match mode {
+            FitMode::Background => effects.fits.push(job),
+            FitMode::InPlace => {
+                if let Some(fit) = job.run() {
+                    self.offer(self.fit_epoch, fit);
+                }
+            }
         }
     }
 
@@ -378,6 +416,11 @@ impl UnitState {
         if old.settings.forecast != new.settings.forecast {
             self.forecaster = new.forecast.as_ref().map(|_| Box::new(Forecaster::new()));
         }
+        if old.settings.forecast != new.settings.forecast
+            || old.settings.kalman != new.settings.kalman
+        {
+            self.fit_epoch = self.fit_epoch.wrapping_add(1);
+        }
     }
 
     /// True when the series has event times beyond `limit`.
@@ -407,6 +450,7 @@ impl UnitState {
         self.order.rewind(to);
         self.thresholds.rewind(to);
         self.kalman.rewind(&plan.kalman, to);
+        self.fit_epoch = self.fit_epoch.wrapping_add(1);
         // Its slots lie in the future; the season's phase would be wrong.
         self.forecaster = plan.forecast.as_ref().map(|_| Box::new(Forecaster::new()));
         if let Some(last) = &mut self.last {
@@ -436,6 +480,9 @@ impl UnitState {
         effects: &mut Effects,
     ) {
         let update = self.kalman.update(&plan.kalman, time, value);
+        if let Some(job) = self.kalman.take_fit_job(&plan.kalman) {
+            self.begin_fit(Job::Noise(Box::new(job)), context.fits, effects);
+        }
         let gated = matches!(update.verdict, Verdict::Gated);
         self.counts.outliers += u64::from(gated);
         // As of this reading's turn: held readings that follow must still find their panes.
@@ -552,6 +599,8 @@ pub struct Effects {
     pub events: Vec<alarm::Event>,
     /// A reading reached the filter, so there is a new estimate.
     pub filtered: bool,
+    /// Searches that its models ask for.
+    pub fits: Vec<Job>,
     /// Where wanted ([`Engine::keep_details`](crate::engine::Engine::keep_details)): what a live
     /// run does not look at.
     pub details: Option<Box<Details>>,

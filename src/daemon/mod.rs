@@ -7,11 +7,13 @@
 //! | main | signals, page and metrics, result topics, systemd |
 //! | `receiver` | polls the site's broker, nothing else |
 //! | `pipeline` | [`turn`]: decodes, commits, steps; owns the state |
+//! | `fits` | searches parameters within a budget ([`fits`]) |
 //! | `checkpoint` | writes sled ([`crate::state::disk`]) |
 //! | `forward-…` | one for each forwarder: seals, sends, acknowledges |
 //!
 //! A thread that fails ends the process with an error; the next start recovers.
 
+pub mod fits;
 pub mod input;
 pub mod report;
 pub mod turn;
@@ -309,6 +311,11 @@ async fn serve(options: Options) -> Result<(), Failure> {
 
     let (pipeline_done, mut pipeline_ended) = mpsc::unbounded_channel::<Ended>();
     let wake = outboxes.clone();
+    let (fits, worker) = fits::Fits::new();
+    let found = events.clone();
+    threads.push(spawn("fits", move || {
+        worker.run(|fit| found.send(Event::Fitted(fit)).is_ok());
+    })?);
     let turn = Turn {
         pipeline,
         clock,
@@ -322,6 +329,7 @@ async fn serve(options: Options) -> Result<(), Failure> {
         clock_trusted,
         awaited_clock,
         config: config.clone(),
+        fits,
         wake_forwarders: Box::new(move || {
             for outbox in &wake {
                 outbox.appended.notify_one();

@@ -14,9 +14,11 @@ use crate::batch::builder::Owed;
 use crate::batch::close::{ClosePolicy, Silence};
 use crate::clock::Clock;
 use crate::config::{Acknowledge, Config};
+use crate::daemon::fits::Fits;
 use crate::daemon::input::InputWatch;
 use crate::daemon::report::{Reporter, Results, log_alarms};
 use crate::http::{Progress, Query, Status};
+use crate::journal::frame::FrameFit;
 use crate::mqtt;
 use crate::pipeline::{Committed, Delivered, Moment, Pipeline};
 use crate::reading::{AttendedTime, SECOND};
@@ -50,6 +52,8 @@ pub enum Event {
     Received(Received),
     /// The checkpoint of this batch ended.
     Checkpointed(Result<u64, DiskError>),
+    /// A background fit found something.
+    Fitted(FrameFit),
     /// A new configuration, checked.
     Reload(Box<Config>),
     /// The page asks.
@@ -94,6 +98,8 @@ pub struct Turn {
     pub awaited_clock: bool,
     /// Configuration in force.
     pub config: Config,
+    /// Queue of background fits.
+    pub fits: Fits,
     /// Wakes the forwarders after records were added.
     pub wake_forwarders: Box<dyn Fn() + Send>,
 }
@@ -235,6 +241,11 @@ impl Turn {
                 self.report(now, None);
             }
             Event::Checkpointed(Err(error)) => return Err(error.to_string()),
+            Event::Fitted(fit) => {
+                if !self.pipeline.fitted(fit) {
+                    self.fits.dropped();
+                }
+            }
             Event::Reload(config) => self.reload(*config),
             Event::Query(query) => self.reporter.answer(self.pipeline.engine(), query),
             Event::Stop => now.stopping = true,
@@ -326,7 +337,10 @@ impl Turn {
             clock_trusted: now.clock_trusted,
         };
         let gathered = self.pipeline.gathered();
-        let committed = self.pipeline.commit(moment).map_err(|e| e.to_string())?;
+        let mut committed = self.pipeline.commit(moment).map_err(|e| e.to_string())?;
+        for job in committed.output.fits.drain(..) {
+            self.fits.ask(job);
+        }
         now.last_commit = closed;
         if let Some(gathered) = gathered {
             let at = closed.duration_since(now.start).as_nanos() as i64;
@@ -494,6 +508,7 @@ impl Turn {
         status.ready = reason.is_none();
         status.not_ready_reason = reason.map(str::to_owned);
         status.reconnects = now.reconnects;
+        status.fits = self.fits.counts().info();
         self.reporter.report(&mut status, &self.pipeline, self.results.as_deref(), committed);
         status.input_alarm = now.input.is_active().then(|| now.input.alarm().clone());
         status.alarms_active += u64::from(status.input_alarm.is_some());

@@ -20,13 +20,14 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::analytics::fit::{Fit, FitMode, Job};
 use crate::analytics::settings::{Layer, Settings};
 use crate::analytics::step::{
     Details, Effects, Plan, StepContext, UnitCounts, UnitState, aggregate, alarm_record, forecast,
 };
 use crate::batch::pane::PaneContext;
 use crate::batch::window::Zone;
-use crate::journal::frame::Frame;
+use crate::journal::frame::{Frame, FrameFit};
 use crate::output::Record;
 use crate::reading::{
     AttendedTime, DropCounts, DropReason, EventTime, ProcessingTime, SECOND, SeriesId,
@@ -164,9 +165,33 @@ pub struct StepOutput {
     pub records: Vec<Record>,
     /// Series with a new estimate, in slot order.
     pub touched: Vec<SeriesId>,
+    /// Searches that units ask for; the caller may run them and bring what they find with a later
+    /// frame.
+    pub fits: Vec<FitRequest>,
     /// What became of each series' readings and slots, in slot order; empty unless asked for with
     /// [`Engine::keep_details`].
     pub details: Vec<Detail>,
+}
+
+/// A search that a unit asks for, and where its result belongs.
+#[derive(Clone, Debug)]
+pub struct FitRequest {
+    /// The unit's slot.
+    pub series: SeriesId,
+    /// The batch that defined the unit.
+    pub defined: u64,
+    /// The unit's fit epoch.
+    pub epoch: u32,
+    /// The search.
+    pub job: Job,
+}
+
+impl FitRequest {
+    /// Searches; what is found goes into the next frame.
+    pub fn run(&self) -> Option<FrameFit> {
+        let fit = self.job.run()?.to_bytes();
+        Some(FrameFit { series: self.series, defined: self.defined, epoch: self.epoch, fit })
+    }
 }
 
 /// What a step went through in one series.
@@ -201,6 +226,7 @@ pub struct Engine {
     totals: UnitCounts,
     /// Replay met readings of series that it does not know (their chunk was lost).
     orphans: u64,
+    fits: FitMode,
     effects: Effects,
 }
 
@@ -239,6 +265,7 @@ impl Engine {
             alarms: 0,
             totals: UnitCounts::default(),
             orphans: 0,
+            fits: FitMode::default(),
             effects: Effects::default(),
         };
         for (series, included, chunk) in chunks {
@@ -379,6 +406,7 @@ impl Engine {
         for define in &frame.define {
             self.define(define.series, &define.device, &define.metric, frame);
         }
+        self.offer(frame, &mut output);
         self.visit(frame, &mut output);
         Ok(output)
     }
@@ -387,6 +415,25 @@ impl Engine {
     /// the filter's state a reading.
     pub fn keep_details(&mut self) {
         self.effects.details = Some(Box::default());
+    }
+
+    /// From now on searches run where they arise ([`FitMode::InPlace`]).
+    pub fn fit_in_place(&mut self) {
+        self.fits = FitMode::InPlace;
+    }
+
+    /// Hands the frame's fits to the units that asked for them, if they are still there.
+    fn offer(&mut self, frame: &Frame, output: &mut StepOutput) {
+        for fit in &frame.fits {
+            let Some(Some(unit)) = self.units.get_mut(fit.series.0 as usize) else { continue };
+            if unit.included < frame.batch
+                && unit.defined == fit.defined
+                && let Some(found) = Fit::from_bytes(&fit.fit)
+                && unit.state.offer(fit.epoch, found)
+            {
+                self.changed(fit.series.0, frame.batch, output);
+            }
+        }
     }
 
     /// Applies readings and due timers, in slot order.
@@ -430,7 +477,8 @@ impl Engine {
             unit.timer = AttendedTime(i64::MAX);
         }
         if unit.included < frame.batch {
-            let context = context(&self.meta.config, &self.zone, frame);
+            let context =
+                StepContext { fits: self.fits, ..context(&self.meta.config, &self.zone, frame) };
             let before = *unit.state.counts();
             let mut changed = !readings.is_empty();
             if changed {
@@ -457,6 +505,12 @@ impl Engine {
         }
         let alarms = unit.state.alarms().len();
         self.alarms = self.alarms + alarms - std::mem::replace(&mut unit.alarms, alarms);
+        output.fits.extend(self.effects.fits.drain(..).map(|job| FitRequest {
+            series: SeriesId(slot),
+            defined: unit.defined,
+            epoch: unit.state.fit_epoch(),
+            job,
+        }));
         // Most readings end here.
         let effects = &self.effects;
         let quiet = effects.closed.is_empty() && effects.events.is_empty() && !effects.slot_closed;
@@ -727,5 +781,9 @@ fn context<'a>(config: &CoreConfig, zone: &'a Zone, frame: &Frame) -> StepContex
             max_panes: config.max_panes,
         },
         max_recent: config.max_recent,
+        fits: FitMode::default(),
     }
 }
+
+#[cfg(test)]
+mod fit_tests;

@@ -139,6 +139,22 @@ fn daemon(status: &Status, families: &mut Families<'_>) -> fmt::Result {
         "Journal frames found damaged",
         status.damaged_frames,
     )?;
+    families.counters(
+        "weir_fits",
+        "Background searches for better parameters, by result",
+        "result",
+        [
+            ("found", status.fits.found),
+            ("kept", status.fits.kept),
+            ("dropped", status.fits.dropped),
+        ]
+        .into_iter(),
+    )?;
+    families.counter(
+        "weir_fit_seconds",
+        "CPU time that background searches took",
+        status.fits.seconds,
+    )?;
     families.counter("weir_results_published", "Results published", status.results.published)?;
     families.counter(
         "weir_results_dropped",

@@ -36,8 +36,8 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
 pub use status::{
-    AlarmRow, Alarms, BatchInfo, DeviceRow, ForecastRow, ForwardInfo, Histogram, ResultsInfo,
-    Status,
+    AlarmRow, Alarms, BatchInfo, DeviceRow, FitsInfo, ForecastRow, ForwardInfo, Histogram,
+    ResultsInfo, Status,
 };
 
 /// Longest wait for the pipeline's answer to a [`Query`].

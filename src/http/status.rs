@@ -79,6 +79,8 @@ pub struct Status {
     pub duplicates_transport: u64,
     /// Journal frames found damaged at start.
     pub damaged_frames: u64,
+    /// Searches for better parameters in the background.
+    pub fits: FitsInfo,
     /// Alarms active now.
     pub alarms_active: u64,
     /// The whole input is away.
@@ -118,6 +120,7 @@ impl Status {
             reconnects: 0,
             duplicates_transport: 0,
             damaged_frames: 0,
+            fits: FitsInfo::default(),
             alarms_active: 0,
             input_alarm: None,
             notices: Vec::new(),
@@ -193,6 +196,19 @@ pub struct ForwardInfo {
     pub dropped_records: u64,
     /// Readings those records counted.
     pub dropped_readings: u64,
+}
+
+/// Searches for better parameters in the background, since the process started.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct FitsInfo {
+    /// Found parameters that are better, and handed them on.
+    pub found: u64,
+    /// Found none: the series keeps those it has.
+    pub kept: u64,
+    /// Given up because the queue was full.
+    pub dropped: u64,
+    /// CPU time they took.
+    pub seconds: f64,
 }
 
 /// The client that publishes results at the site.

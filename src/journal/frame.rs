@@ -12,6 +12,7 @@
 //! drops: n, n × (reason u8, count)
 //! [configuration: length, bytes]                                   flag CONFIGURATION
 //! evict: n, n × series | define: n, n × (series, device text, metric text)
+//! [fits: n, n × (series, defined, epoch, length, bytes)]           flag FITS
 //! deliveries: n, runs of consecutive packet ids until n: z difference of the first to the last id
 //!   of the run before, count − 1; then n × hash (6 bytes LE)
 //! readings: runs; if any: scale u8, z base time, then per run:
@@ -27,10 +28,11 @@ use crate::reading::{
 /// version is announced (the state then comes from the new rules).
 pub const ENGINE_VERSION: u32 = 1;
 
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
 const FLAG_CLOCK_TRUSTED: u8 = 1;
 const FLAG_CONFIGURATION: u8 = 2;
 const FLAG_CLOCK_BACK: u8 = 4;
+const FLAG_FITS: u8 = 8;
 const RAW: u8 = 15;
 const MAX_EXPONENT: u8 = 9;
 const POWERS: [f64; 10] = [1.0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9];
@@ -45,6 +47,20 @@ pub struct Define {
     pub device: String,
     /// Metric name.
     pub metric: String,
+}
+
+/// The result of a background fit, for the unit that asked for it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FrameFit {
+    /// The unit's slot.
+    pub series: SeriesId,
+    /// The batch that defined the unit: another one in the same slot does not take it.
+    pub defined: u64,
+    /// The unit's fit epoch: with other settings, or after the clock stepped back, it does not
+    /// take what was fitted before.
+    pub epoch: u32,
+    /// [`Fit`](crate::analytics::fit::Fit) as CBOR.
+    pub fit: Vec<u8>,
 }
 
 /// A QoS 1 delivery whose PUBACK is unproven when the frame is written.
@@ -109,6 +125,8 @@ pub struct Frame {
     pub evict: Vec<SeriesId>,
     /// Series that come.
     pub define: Vec<Define>,
+    /// Results of background fits, handed to their units before the readings; sorted.
+    pub fits: Vec<FrameFit>,
     /// QoS 1 deliveries, in receive order.
     pub deliveries: Vec<Delivery>,
     /// Readings in canonical order.
@@ -130,6 +148,7 @@ impl Frame {
             configuration: None,
             evict: Vec::new(),
             define: Vec::new(),
+            fits: Vec::new(),
             deliveries: Vec::new(),
             readings: Vec::new(),
         }
@@ -147,6 +166,9 @@ impl Frame {
         }
         if self.configuration.is_some() {
             flags |= FLAG_CONFIGURATION;
+        }
+        if !self.fits.is_empty() {
+            flags |= FLAG_FITS;
         }
         out.extend([FORMAT, flags]);
         put(&mut out, self.batch);
@@ -171,6 +193,15 @@ impl Frame {
             put(&mut out, u64::from(define.series.0));
             put_bytes(&mut out, define.device.as_bytes());
             put_bytes(&mut out, define.metric.as_bytes());
+        }
+        if !self.fits.is_empty() {
+            put(&mut out, self.fits.len() as u64);
+            for fit in &self.fits {
+                put(&mut out, u64::from(fit.series.0));
+                put(&mut out, fit.defined);
+                put(&mut out, u64::from(fit.epoch));
+                put_bytes(&mut out, &fit.fit);
+            }
         }
         encode_deliveries(&mut out, &self.deliveries);
         encode_readings(&mut out, &self.readings);
@@ -214,6 +245,16 @@ impl Frame {
                 device: input.text()?,
                 metric: input.text()?,
             });
+        }
+        if flags & FLAG_FITS != 0 {
+            for _ in 0..input.count(4)? {
+                frame.fits.push(FrameFit {
+                    series: input.series()?,
+                    defined: input.varint()?,
+                    epoch: u32::try_from(input.varint()?).map_err(|_| FrameError::Content)?,
+                    fit: input.slice()?.to_vec(),
+                });
+            }
         }
         frame.deliveries = decode_deliveries(&mut input)?;
         decode_readings(&mut input, &mut frame.readings)?;
@@ -525,11 +566,13 @@ mod tests {
             define in prop::collection::vec((any::<u32>(), ".{0,9}", "\\PC{0,9}"), 0..3),
             evict in prop::collection::vec(any::<u32>(), 0..3),
             configuration in prop::option::of(prop::collection::vec(any::<u8>(), 0..50)),
+            fits in prop::collection::vec((any::<u32>(), any::<u64>(), any::<u32>(), prop::collection::vec(any::<u8>(), 0..30)), 0..3),
         ) -> Frame {
             let mut frame = Frame::empty(batch, ProcessingTime(processing), AttendedTime(attended));
             frame.clock_trusted = trusted;
             frame.clock_stepped_back = !trusted;
             frame.configuration = configuration;
+            frame.fits = fits.into_iter().map(|(s, defined, epoch, fit)| FrameFit { series: SeriesId(s), defined, epoch, fit }).collect();
             frame.evict = evict.into_iter().map(SeriesId).collect();
             frame.define = define.into_iter().map(|(s, device, metric)| Define { series: SeriesId(s), device, metric }).collect();
             for (reason, n) in drops { frame.drops.add(DropReason::ALL[reason], n); }
@@ -561,6 +604,15 @@ mod tests {
             bytes[at] = byte;
             let _ = Frame::decode(&bytes);
         }
+    }
+
+    #[test]
+    fn another_format_is_refused_with_what_to_do() {
+        let mut bytes = Frame::empty(1, ProcessingTime(0), AttendedTime(0)).encode();
+        bytes[0] = FORMAT - 1;
+        let error = Frame::decode(&bytes).unwrap_err();
+        assert_eq!(error, FrameError::Format(FORMAT - 1));
+        assert!(error.to_string().contains("start the version that wrote it"), "{error}");
     }
 
     #[test]

@@ -20,20 +20,27 @@
 //! **Finite for ever**: should the state overflow (readings near the end of the range of f64), the
 //! filter starts anew, diffusely, at that reading.
 
+mod fit;
 mod level;
 pub mod linear;
 mod moments;
+mod outlier;
 mod plan;
+mod recent;
 mod run;
+mod search;
 mod state;
 mod trend;
+mod tuning;
 mod wire;
 
 #[cfg(test)]
 mod tests;
 
+pub use fit::{Fit, FitJob};
 pub use plan::KalmanPlan;
 pub use state::Kalman;
+pub use tuning::FIT_DELAY;
 
 use serde::{Deserialize, Serialize};
 

@@ -114,6 +114,11 @@ impl KalmanPlan {
         self.model != KalmanModel::Off
     }
 
+    /// Some of the noise is to be found from the readings.
+    pub(super) fn is_auto(&self) -> bool {
+        self.is_on() && self.noise.is_none()
+    }
+
     /// Normalised innovation squared beyond which a reading is an outlier; infinite if the gate is
     /// off.
     pub fn gate_threshold(&self) -> f64 {

@@ -2,10 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::fit::{Fit, FitJob};
 use super::moments::{self, READINGS_MAX};
 use super::plan::{KalmanPlan, Noise};
 use super::run::{Run, SHIFT_AFTER};
 use super::trend::Diffuse;
+use super::tuning::Tuning;
 use super::{Belief, Estimate, Update, Verdict, seconds, wire};
 use crate::reading::{EventTime, Finite};
 
@@ -33,6 +35,8 @@ pub struct Kalman {
     pub(super) accepted: u8,
     pub(super) run: Run,
     pub(super) source: Source,
+    /// While the plan does not give all noise.
+    pub(super) tuning: Option<Box<Tuning>>,
 }
 
 /// Where the noise comes from.
@@ -87,6 +91,7 @@ impl Kalman {
                 None if plan.is_on() => Source::Learning(Learning::new()),
                 None => Source::Given,
             },
+            tuning: plan.is_auto().then(|| Box::new(Tuning::new())),
         }
     }
 
@@ -119,12 +124,63 @@ impl Kalman {
             (Some(noise), Source::Given) => *noise,
             (Some(noise), _) => {
                 self.source = Source::Given;
+                self.tuning = None;
                 *noise
             }
-            (None, Source::Learned(learned)) => plan.given.or(learned),
-            (None, _) => return self.learn(plan, time, value),
+            (None, Source::Learned(learned)) => {
+                let noise = plan.given.or(learned);
+                let update = self.step(plan, &noise, plan.gate, time, value);
+                self.tune(time, value);
+                return update;
+            }
+            (None, _) => {
+                let update = self.learn(plan, time, value);
+                self.tune(time, value);
+                return update;
+            }
         };
         self.step(plan, &noise, plan.gate, time, value)
+    }
+
+    /// Counts a reading towards the next fit; adopts the one whose time has come.
+    fn tune(&mut self, time: EventTime, value: Finite) {
+        let Some(tuning) = &mut self.tuning else { return };
+        let known = matches!(self.source, Source::Learned(_));
+        if let Some(noise) = tuning.take(time, value, known)
+            && known
+        {
+            self.source = Source::Learned(noise);
+        }
+    }
+
+    /// The fit of the noise that starts with the last reading, once for each start: ask after every
+    /// [`update`](Self::update). Its result goes to [`offer`](Self::offer).
+    pub fn take_fit_job(&mut self, plan: &KalmanPlan) -> Option<FitJob> {
+        let (Source::Learned(learned), Some(tuning)) = (&self.source, &self.tuning) else {
+            return None;
+        };
+        tuning.job(plan.model, plan.given, *learned)
+    }
+
+    /// Takes the result of the last [`FitJob`]: it counts from reading
+    /// [`at`](Fit::at) + [`FIT_DELAY`](super::FIT_DELAY) on, for the readings behind that one. One
+    /// that comes later, or does not belong here, is refused: `false`.
+    pub fn offer(&mut self, fit: Fit) -> bool {
+        let fits = fit.model == self.belief.model() && fit.noise.is_sound();
+        fits && self.tuning.as_mut().is_some_and(|tuning| tuning.offer(fit))
+    }
+
+    /// Bytes on the heap.
+    pub fn heap_bytes(&self) -> usize {
+        let learning = match &self.source {
+            Source::Learning(learning) => {
+                size_of::<Learning>()
+                    + learning.readings.capacity() * size_of::<(EventTime, Finite)>()
+            }
+            Source::Given | Source::Learned(_) => 0,
+        };
+        let tuning = |tuning: &Tuning| size_of::<Tuning>() + tuning.heap_bytes();
+        learning + self.tuning.as_deref().map_or(0, tuning)
     }
 
     /// The clock that stamped the readings was ahead and stepped back: what is known is as of
@@ -137,6 +193,9 @@ impl Kalman {
         self.at = self.at.map(|at| at.min(to));
         self.frontier = self.frontier.map(|frontier| frontier.min(to));
         self.run.clear();
+        if let Some(tuning) = &mut self.tuning {
+            tuning.rewind();
+        }
     }
 
     /// Time of the last reading that was accepted or judged.
@@ -266,6 +325,7 @@ impl Kalman {
             Source::Learning(learning) => learning,
             Source::Given | Source::Learned(_) => {
                 self.restart(plan.start);
+                self.tuning = Some(Box::new(Tuning::new()));
                 let mut learning = Learning::new();
                 // Not the series' first readings, so not what `initial` speaks of.
                 learning.forgot = true;

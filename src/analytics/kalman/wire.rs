@@ -7,6 +7,7 @@ use super::moments::READINGS_MAX;
 use super::plan::Noise;
 use super::run::{Run, SHIFT_AFTER};
 use super::state::{GATE_AFTER, Kalman, Learning, Source};
+use super::tuning::Tuning;
 use crate::reading::{EventTime, Finite};
 
 /// One letter a field; what is usually empty is left out.
@@ -30,6 +31,8 @@ pub(super) struct Wire {
     noise: Option<Noise>,
     #[serde(rename = "l", default, skip_serializing_if = "Option::is_none")]
     learning: Option<LearningWire>,
+    #[serde(rename = "t", default, skip_serializing_if = "Option::is_none")]
+    tuning: Option<Box<Tuning>>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -76,6 +79,7 @@ impl From<Kalman> for Wire {
             run: kalman.run.readings().to_vec(),
             noise,
             learning,
+            tuning: kalman.tuning,
         }
     }
 }
@@ -121,6 +125,11 @@ impl TryFrom<Wire> for Kalman {
             (None, Some(noise)) => Source::Learned(noise),
             (None, None) => Source::Given,
         };
+        let unknown = !matches!(source, Source::Given);
+        check(
+            wire.tuning.as_ref().is_none_or(|tuning| unknown && tuning.is_sound()),
+            "filter state: fitting of the noise is not sound",
+        )?;
         let run = Run::from_slice(wire.run_above, &wire.run)
             .ok_or("filter state: run of rejected readings is too long")?;
         Ok(Kalman {
@@ -130,6 +139,7 @@ impl TryFrom<Wire> for Kalman {
             accepted: wire.accepted,
             run,
             source,
+            tuning: wire.tuning,
         })
     }
 }

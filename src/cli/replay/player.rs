@@ -3,7 +3,8 @@
 //! Pure. The clock is the largest event time so far: it only moves forward, so no reading is ever
 //! ahead of it, and readings that go back in time are late data, as in production. Batches close
 //! as they do there ([`ClosePolicy`]), attended time advances with the clock, newcomers are
-//! admitted the same way. What differs is only that nothing is kept.
+//! admitted the same way. What differs is only that nothing is kept, and that searches for better
+//! parameters run where they arise, as if their results came in time.
 
 use crate::batch::builder::Builder;
 use crate::batch::close::{ClosePolicy, Silence};
@@ -42,8 +43,10 @@ impl Player {
     ) -> Result<Player, ConfigError> {
         let configuration =
             serde_cbor::to_vec(&config).map_err(|error| ConfigError(error.to_string()))?;
+        let mut engine = Engine::new(config)?;
+        engine.fit_in_place();
         Ok(Player {
-            engine: Engine::new(config)?,
+            engine,
             builder: Builder::default(),
             // No broker waits for acknowledgements, and readings bound the memory.
             policy: ClosePolicy { interval, max_readings, max_bytes: usize::MAX, window: 65_535 },

@@ -2,6 +2,7 @@
 //! behaviour of gate, shift and learning, and what must hold for any input.
 
 mod behaviour;
+mod fitting;
 mod golden;
 mod properties;
 
