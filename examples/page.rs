@@ -96,6 +96,8 @@ impl Invented {
             nis: Some(self.nis),
             count: self.count,
             dropped: self.dropped,
+            kind: "gauge",
+            kind_from: "readings",
             model: if self.trend { "trend" } else { "level" }.to_owned(),
             forecast: last.filter(|_| self.forecast).map(|&(at, ..)| self.forecast(at)),
             alarms: self

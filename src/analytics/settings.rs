@@ -12,6 +12,7 @@ mod alarm;
 mod forecast;
 mod glob;
 mod kalman;
+mod kind;
 mod layer;
 mod window;
 
@@ -21,6 +22,7 @@ pub use forecast::{
 };
 pub use glob::{glob_covers, glob_matches, glob_meets};
 pub use kalman::{KalmanInitial, KalmanModel, KalmanPatch, KalmanSettings};
+pub use kind::{Kind, KindSetting};
 pub use layer::{Conflict, Layer, Patch};
 pub use window::{Align, WindowSettings};
 
@@ -32,6 +34,14 @@ pub const HOUR: i64 = 3600 * SECOND;
 pub struct Settings {
     /// Unit text, passed through to estimates (`"°C"`).
     pub unit: Option<String>,
+    /// What the readings are.
+    pub kind: KindSetting,
+    /// Decoded values are multiplied by it; finite, not 0. See [`Settings::scaled`].
+    pub scale: f64,
+    /// … and this is added; finite.
+    pub offset: f64,
+    /// Decoded value at which a counter begins again at zero, > 0; `None`: it does not wrap.
+    pub wrap: Option<f64>,
     /// Readings outside `[low, high]` are dropped as `invalid`.
     pub valid: Option<(f64, f64)>,
     /// How far behind its largest event time a series' watermark runs; nanoseconds, ≥ 0.
@@ -47,12 +57,21 @@ pub struct Settings {
     /// The configured alarms, at most [`THRESHOLDS_MAX`], each name once; in order of configuration.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub thresholds: Vec<ThresholdSettings>,
+    /// For [`Kind::State`], which is neither filtered nor forecast by default: whether the layer
+    /// that sets `kind`, or one behind it, sets the filter, …
+    pub kalman_asked: bool,
+    /// … and the forecaster.
+    pub forecast_asked: bool,
 }
 
 impl Default for Settings {
     fn default() -> Self {
         Settings {
             unit: None,
+            kind: KindSetting::Auto,
+            scale: 1.0,
+            offset: 0.0,
+            wrap: None,
             valid: None,
             lateness: 5 * SECOND,
             hold: 0,
@@ -60,6 +79,8 @@ impl Default for Settings {
             windows: vec![WindowSettings::default()],
             forecast: Some(ForecastSettings::default()),
             thresholds: Vec::new(),
+            kalman_asked: false,
+            forecast_asked: false,
         }
     }
 }

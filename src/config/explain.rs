@@ -9,6 +9,10 @@ type Row = (&'static str, fn(&Settings) -> Option<String>, fn(&Patch) -> bool);
 
 const ROWS: &[Row] = &[
     ("unit", |s| Some(s.unit.as_ref().map_or("(none)".to_owned(), quoted)), |p| p.unit.is_some()),
+    ("kind", |s| Some(name(&s.kind)), |p| p.kind.is_some()),
+    ("scale", |s| Some(format!("{:?}", s.scale)), |p| p.scale.is_some()),
+    ("offset", |s| Some(format!("{:?}", s.offset)), |p| p.offset.is_some()),
+    ("wrap", |s| s.wrap.map(|wrap| format!("{wrap:?}")), |p| p.wrap.is_some()),
     (
         "valid",
         |s| Some(s.valid.map_or("(any)".to_owned(), |(low, high)| format!("[{low:?}, {high:?}]"))),
@@ -135,6 +139,12 @@ fn windows(windows: &[WindowSettings]) -> String {
         let mut text = format!("{{ size = {}", duration(w.size));
         if w.align != Align::Epoch {
             text.push_str(&format!(", align = {}", name(&w.align)));
+        }
+        if let Some(slide) = w.slide {
+            text.push_str(&format!(", slide = {}", duration(slide)));
+        }
+        if w.time_weighted {
+            text.push_str(", time_weighted = true");
         }
         if !w.quantiles.is_empty() {
             text.push_str(&format!(", quantiles = {:?}", w.quantiles));

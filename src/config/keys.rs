@@ -162,7 +162,10 @@ pub static FORWARD: Keys = Keys {
 pub static PROFILE: Keys = keys(
     "profile",
     Form::List,
-    &["match", "unit", "valid", "lateness", "hold", "kalman", "windows", "forecast"],
+    &[
+        "match", "unit", "kind", "scale", "offset", "wrap", "valid", "lateness", "hold", "kalman",
+        "windows", "forecast",
+    ],
 );
 /// `match = { … }`
 pub static MATCH: Keys = keys("match", Form::Inline, &["device", "metric"]);
@@ -170,13 +173,19 @@ pub static MATCH: Keys = keys("match", Form::Inline, &["device", "metric"]);
 pub static DEVICE: Keys = keys(
     "device",
     Form::List,
-    &["id", "metric", "unit", "valid", "lateness", "hold", "kalman", "windows", "forecast"],
+    &[
+        "id", "metric", "unit", "kind", "scale", "offset", "wrap", "valid", "lateness", "hold",
+        "kalman", "windows", "forecast",
+    ],
 );
 /// `metric.<name> = { … }` of a device.
 pub static DEVICE_METRIC: Keys = keys(
     "device.metric",
     Form::Inline,
-    &["unit", "valid", "lateness", "hold", "kalman", "windows", "forecast"],
+    &[
+        "unit", "kind", "scale", "offset", "wrap", "valid", "lateness", "hold", "kalman",
+        "windows", "forecast",
+    ],
 );
 /// `kalman = { … }`
 pub static KALMAN: Keys = Keys {
@@ -191,7 +200,8 @@ pub static KALMAN: Keys = Keys {
 /// `kalman.initial = { … }`
 pub static KALMAN_INITIAL: Keys = keys("kalman.initial", Form::Inline, &["state", "covariance"]);
 /// Elements of `windows = [ … ]`
-pub static WINDOW: Keys = keys("windows", Form::Inline, &["size", "align", "quantiles"]);
+pub static WINDOW: Keys =
+    keys("windows", Form::Inline, &["size", "align", "slide", "quantiles", "time_weighted"]);
 /// `forecast = { … }`
 pub static FORECAST: Keys = keys(
     "forecast",

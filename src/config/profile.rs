@@ -171,6 +171,15 @@ fn check_meetings(root: &TableReader<'_, '_>, placed: &[Placed]) {
                 root.cx.fault(spot, conflict.what, conflict.mend);
             }
         }
+        let wrap = this.spots.iter().find(|(name, _)| *name == "wrap");
+        if let Some((_, spot)) = wrap
+            && !matches!(settings.kind, KindSetting::Auto | KindSetting::Counter)
+        {
+            let (line, _) = root.cx.sources.line_column(spot.place);
+            let file = root.cx.sources.short_name(spot.place);
+            let path = &spot.path;
+            root.cx.warn(format!("{file}:{line} {path} has no effect without kind = \"counter\""));
+        }
         let kalman = &settings.kalman;
         let spot = this.spots.iter().find(|(name, _)| *name == "kalman.trend_sd");
         if let Some((_, spot)) = spot

@@ -153,7 +153,9 @@ impl Reporter {
     fn record(&self, batch: Option<u64>, record: &Record) -> Option<Publication> {
         let (device, metric) = record.series();
         let (kind, payload, retain) = match record {
-            Record::Aggregate(a) => (ResultKind::Aggregate, self.encode(&**a), false),
+            Record::Aggregate(a) | Record::View(a) => {
+                (ResultKind::Aggregate, self.encode(&**a), false)
+            }
             Record::Forecast(f) => (ResultKind::Forecast, self.encode(&**f), true),
             Record::Alarm(a) => (ResultKind::Alarm, self.encode(&**a), true),
         };
@@ -198,7 +200,7 @@ impl Reporter {
                 &name.device,
                 &name.metric,
                 unit.plan(),
-                (last.time, last.value, last.update, unit.state().kalman()),
+                (last.time, last.signal(), last.update, unit.state().kalman()),
                 engine.meta().clock_trusted,
             ) else {
                 continue;
@@ -232,7 +234,7 @@ impl Reporter {
             }
             history.push_back(Point {
                 time: last.time.nanos() as f64 / 1e9,
-                reading: last.value.get() as f32,
+                reading: last.signal().get() as f32,
                 level: level.map_or(f32::NAN, |level| level as f32),
             });
         }
@@ -365,6 +367,12 @@ impl Reporter {
             nis: state.last().and_then(|last| last.update?.nis),
             count: counts.readings,
             dropped: counts.invalid + counts.future + counts.duplicate,
+            kind: state.kind(plan).name(),
+            kind_from: match (plan.settings.kind.fixed(), state.is_undecided(plan)) {
+                (Some(_), _) => "settings",
+                (None, true) => "default",
+                (None, false) => "readings",
+            },
             model: model.to_owned(),
             forecast,
             alarms: state.alarms().iter().map(AlarmRow::of).collect(),

@@ -24,6 +24,7 @@ use crate::analytics::fit::{Fit, FitMode, Job};
 use crate::analytics::settings::{Layer, Settings};
 use crate::analytics::step::{
     Details, Effects, Plan, StepContext, UnitCounts, UnitState, aggregate, alarm_record, forecast,
+    view,
 };
 use crate::batch::pane::PaneContext;
 use crate::batch::window::Zone;
@@ -534,6 +535,10 @@ impl Engine {
                 &unit.plan,
                 &pane,
             ))));
+        }
+        for pane in self.effects.views.drain(..) {
+            let record = view(&name.device, &name.metric, &unit.plan, &pane);
+            output.records.push(Record::View(Box::new(record)));
         }
         for event in self.effects.events.drain(..) {
             output.records.push(alarm_record(&name.device, &name.metric, event));

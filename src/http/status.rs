@@ -238,6 +238,11 @@ pub struct DeviceRow {
     pub time: Option<EventTime>,
     /// The last reading.
     pub reading: Option<f64>,
+    /// `gauge`, `counter` (level, trend, forecast and history are then of its rate per second) or
+    /// `state`.
+    pub kind: &'static str,
+    /// Where that comes from: `settings`, `readings`, or `default` while these have not decided it.
+    pub kind_from: &'static str,
     /// The filter's level, posterior.
     pub level: Option<f64>,
     /// Its variance, in the unit squared.

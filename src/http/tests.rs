@@ -80,6 +80,8 @@ fn row(device: &str, metric: &str) -> DeviceRow {
         nis: Some(f64::NAN),
         count: 500,
         dropped: 0,
+        kind: "gauge",
+        kind_from: "readings",
         model: "level".to_owned(),
         forecast: None,
         alarms: Vec::new(),

@@ -102,6 +102,7 @@ fn config(rng: &mut Rng) -> CoreConfig {
         size: seconds * SECOND,
         align: Align::Epoch,
         quantiles: if seconds > 30 { vec![0.5] } else { Vec::new() },
+        ..WindowSettings::default()
     };
     let patch = Patch {
         valid: Some((-1e6, 1e6)),
@@ -541,6 +542,6 @@ fn identity(record: &Record) -> Option<String> {
         Record::Aggregate(a) => {
             Some(format!("{}/{} {} {} {}", a.device, a.metric, a.start, a.end, a.part))
         }
-        Record::Forecast(_) | Record::Alarm(_) => None,
+        Record::View(_) | Record::Forecast(_) | Record::Alarm(_) => None,
     }
 }

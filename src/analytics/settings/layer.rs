@@ -6,8 +6,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ForecastPatch, KalmanPatch, Settings, THRESHOLDS_MAX, ThresholdSettings, WindowSettings,
-    glob_covers, glob_matches, glob_meets,
+    ForecastPatch, KalmanPatch, KindSetting, Settings, THRESHOLDS_MAX, ThresholdSettings,
+    WindowSettings, glob_covers, glob_matches, glob_meets,
 };
 
 /// What one `[[profile]]`, `[[device]]` or `[[alarm]]` table sets; `None`: not set here.
@@ -17,6 +17,18 @@ pub struct Patch {
     /// See [`Settings::unit`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unit: Option<String>,
+    /// See [`Settings::kind`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kind: Option<KindSetting>,
+    /// See [`Settings::scale`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scale: Option<f64>,
+    /// See [`Settings::offset`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub offset: Option<f64>,
+    /// See [`Settings::wrap`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wrap: Option<f64>,
     /// See [`Settings::valid`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub valid: Option<(f64, f64)>,
@@ -119,6 +131,18 @@ impl Settings {
         if patch.unit.is_some() {
             self.unit.clone_from(&patch.unit);
         }
+        if let Some(kind) = patch.kind {
+            // What was set for whatever this series might be was not set for a state.
+            (self.kalman_asked, self.forecast_asked) = (false, false);
+            self.kind = kind;
+        }
+        if self.kind == KindSetting::State {
+            self.kalman_asked |= patch.kalman != KalmanPatch::default();
+            self.forecast_asked = patch.forecast.enabled.unwrap_or(self.forecast_asked);
+        }
+        set(&mut self.scale, &patch.scale);
+        set(&mut self.offset, &patch.offset);
+        self.wrap = patch.wrap.or(self.wrap);
         self.valid = patch.valid.or(self.valid);
         set(&mut self.lateness, &patch.lateness);
         set(&mut self.hold, &patch.hold);

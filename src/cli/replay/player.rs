@@ -168,7 +168,7 @@ mod tests {
         let records = outputs.iter().flat_map(|output| &output.records);
         let count = |record: &Record| match record {
             Record::Aggregate(a) => Some(a.count),
-            Record::Forecast(_) | Record::Alarm(_) => None,
+            Record::View(_) | Record::Forecast(_) | Record::Alarm(_) => None,
         };
         records.filter_map(count).collect()
     }

@@ -46,6 +46,7 @@ pub struct Summary {
     /// Slots of series beyond [`SERIES_MAX`].
     others: Score,
     aggregates: u64,
+    views: u64,
     forecasts: u64,
     /// Alarms that began, and that ended.
     raised: u64,
@@ -63,6 +64,7 @@ impl Summary {
                     self.aggregates += 1;
                     self.aggregated += aggregate.count;
                 }
+                Record::View(_) => self.views += 1,
                 Record::Forecast(_) => self.forecasts += 1,
                 Record::Alarm(alarm) => match alarm.state {
                     AlarmState::Active => self.raised += 1,
@@ -122,8 +124,8 @@ impl fmt::Display for Report<'_> {
         )?;
         writeln!(
             f,
-            "written     {} aggregates, {} forecasts",
-            summary.aggregates, summary.forecasts
+            "written     {} aggregates, {} views, {} forecasts",
+            summary.aggregates, summary.views, summary.forecasts
         )?;
         writeln!(
             f,
