@@ -8,12 +8,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::reading::SECOND;
 
+mod custom;
 mod forecast;
 mod glob;
 mod kalman;
 mod layer;
 mod window;
 
+pub use custom::{CustomSettings, METRICS_MAX, STATES_MAX, is_covariance};
 pub use forecast::{
     ForecastInitial, ForecastPatch, ForecastSettings, SLOTS_MAX, Seasonal, Smoothing, Trend,
 };

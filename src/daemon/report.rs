@@ -296,6 +296,9 @@ impl Reporter {
             KalmanModel::Off => "off",
             KalmanModel::Level => "level",
             KalmanModel::Trend => "trend",
+            KalmanModel::Acceleration => "acceleration",
+            KalmanModel::Decay => "decay",
+            KalmanModel::Custom => "custom",
         };
         let forecast = state.forecast(plan, None).map(|f| ForecastRow {
             origin: f.origin,

@@ -6,7 +6,13 @@ use proptest::prelude::*;
 use super::super::linear::{Factors, Gaussian, Observation, Transition};
 use super::*;
 
-const MODELS: [KalmanModel; 2] = [KalmanModel::Level, KalmanModel::Trend];
+const MODELS: [KalmanModel; 5] = [
+    KalmanModel::Level,
+    KalmanModel::Trend,
+    KalmanModel::Acceleration,
+    KalmanModel::Decay,
+    KalmanModel::Custom,
+];
 
 /// Nearly three hundred years in nanoseconds: the range of event time itself is more than an `i64`.
 const CENTURIES: i64 = i64::MAX;
@@ -42,6 +48,10 @@ fn settings() -> impl Strategy<Value = KalmanSettings> {
             level_sd,
             trend_sd,
             gate,
+            acceleration_sd: trend_sd,
+            tau: Some(90 * SECOND),
+            mean: Some(20.0),
+            custom: Some(oscillator()),
             initial: None,
         },
     )

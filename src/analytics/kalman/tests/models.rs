@@ -1,0 +1,3 @@
+//! What the models with the generic core do beyond the reference files.
+
+use super::*;
