@@ -22,7 +22,11 @@ const ROWS: &[Row] = &[
         |s| using(s, "kalman.observation_sd").map(|k| sd(k.observation_sd)),
         |p| p.kalman.observation_sd.is_some(),
     ),
-    ("kalman.level_sd", |s| using(s, "kalman.level_sd").map(|k| sd(k.level_sd)), |p| p.kalman.level_sd.is_some()),
+    (
+        "kalman.level_sd",
+        |s| using(s, "kalman.level_sd").map(|k| sd(k.level_sd)),
+        |p| p.kalman.level_sd.is_some(),
+    ),
     (
         "kalman.trend_sd",
         |s| using(s, "kalman.trend_sd").map(|k| sd(k.trend_sd)),

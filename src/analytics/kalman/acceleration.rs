@@ -20,13 +20,20 @@ pub(super) fn observation(noise: &Noise) -> Observation<3> {
 
 /// `dt`: seconds, ≥ 0.
 pub(super) fn transition(noise: &Noise, dt: f64) -> Transition<3> {
-    let matrix =
-        SMatrix::from_row_slice(&[1.0, dt, dt * dt / 2.0, 0.0, 1.0, dt, 0.0, 0.0, 1.0]);
+    let matrix = SMatrix::from_row_slice(&[1.0, dt, dt * dt / 2.0, 0.0, 1.0, dt, 0.0, 0.0, 1.0]);
     let (cube, fifth) = (dt * dt * dt, dt * dt * dt * dt * dt);
     // U·D·Uᵀ of the matrix above: the last state first, as in Gauss elimination.
     let mut sum = Factors {
         u: SMatrix::from_row_slice(&[
-            1.0, dt / 2.0, dt * dt / 6.0, 0.0, 1.0, dt / 2.0, 0.0, 0.0, 1.0,
+            1.0,
+            dt / 2.0,
+            dt * dt / 6.0,
+            0.0,
+            1.0,
+            dt / 2.0,
+            0.0,
+            0.0,
+            1.0,
         ]),
         d: SVector::from([fifth / 720.0, cube / 12.0, dt]) * noise.acceleration,
     };

@@ -14,6 +14,7 @@
 
 use nalgebra::{SMatrix, SVector};
 
+use super::factors::unless_cancelled;
 use super::linear::{Factors, Gaussian, Transition};
 
 /// The state's distribution at each time given all readings. `filtered`: after each reading (or
@@ -45,8 +46,7 @@ fn step<const N: usize>(
     let mean = now.mean + gain * (next.mean - predicted);
     let proper = Factors::of_sum(rest.u, &rest.d, gain * next.proper.u, &next.proper.d);
     let unseen = next.diffuse.unwrap_or(Factors::zero());
-    let diffuse =
-        Factors::of_sum(rest_diffuse.u, &rest_diffuse.d, gain * unseen.u, &unseen.d);
+    let diffuse = Factors::of_sum(rest_diffuse.u, &rest_diffuse.d, gain * unseen.u, &unseen.d);
     Gaussian { mean, proper, diffuse: (!diffuse.is_zero()).then_some(diffuse) }
 }
 
@@ -70,7 +70,8 @@ impl<const N: usize> Rows<N> {
     fn take_off(&mut self, i: usize, times: f64, other: &Rows<N>, j: usize) {
         for k in 0..N {
             self.proper[(i, k)] -= times * other.proper[(j, k)];
-            self.diffuse[(i, k)] -= times * other.diffuse[(j, k)];
+            let (mine, off) = (self.diffuse[(i, k)], times * other.diffuse[(j, k)]);
+            self.diffuse[(i, k)] = unless_cancelled(mine - off, mine.abs() + off.abs());
             self.noise[(i, k)] -= times * other.noise[(j, k)];
         }
     }
@@ -81,11 +82,15 @@ impl<const N: usize> Backward<N> {
         let f = &transition.matrix;
         let unseen = now.diffuse.unwrap_or(Factors::zero());
         let (dp, dz, dq) = (&now.proper.d, &unseen.d, &transition.noise.d);
-        let mut top =
-            Rows { proper: now.proper.u, diffuse: unseen.u, noise: SMatrix::zeros() };
+        let mut top = Rows { proper: now.proper.u, diffuse: unseen.u, noise: SMatrix::zeros() };
         let mut bottom = Rows {
             proper: f * now.proper.u,
-            diffuse: f * unseen.u,
+            // Whether a direction is there at all must not hang on the last bit.
+            diffuse: SMatrix::from_fn(|i, k| {
+                let terms = (0..N).map(|j| f[(i, j)] * unseen.u[(j, k)]);
+                let (sum, size) = terms.fold((0.0, 0.0), |(s, a), term| (s + term, a + term.abs()));
+                unless_cancelled(sum, size)
+            }),
             noise: transition.noise.u,
         };
         let infinite = |a: &Rows<N>, i: usize, b: &Rows<N>, j: usize| -> f64 {
@@ -146,12 +151,7 @@ impl<const N: usize> Backward<N> {
         Backward {
             gain,
             rest: Factors::of_sum(top.proper, dp, top.noise, dq),
-            rest_diffuse: Factors::of_sum(
-                top.diffuse,
-                dz,
-                SMatrix::identity(),
-                &SVector::zeros(),
-            ),
+            rest_diffuse: Factors::of_sum(top.diffuse, dz, SMatrix::identity(), &SVector::zeros()),
         }
     }
 }

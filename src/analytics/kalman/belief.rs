@@ -79,12 +79,7 @@ impl Belief {
     }
 
     /// `None` while diffuse.
-    pub fn innovation(
-        &self,
-        plan: &KalmanPlan,
-        noise: &Noise,
-        reading: f64,
-    ) -> Option<Innovation> {
+    pub fn innovation(&self, plan: &KalmanPlan, noise: &Noise, reading: f64) -> Option<Innovation> {
         let r = noise.observation;
         let of = |(mean, variance): (f64, f64)| Innovation { value: reading - mean, variance };
         match (self, &plan.dynamics) {
@@ -149,9 +144,7 @@ impl Belief {
         };
         match self {
             Belief::Off => None,
-            Belief::Level(state) => {
-                (!state.diffuse).then(|| level((state.mean, state.variance)))
-            }
+            Belief::Level(state) => (!state.diffuse).then(|| level((state.mean, state.variance))),
             Belief::Trend(trend) => (trend.diffuse != Diffuse::Both).then(|| {
                 let known = trend.diffuse == Diffuse::Nothing;
                 Estimate {

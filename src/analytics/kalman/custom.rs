@@ -8,9 +8,9 @@
 
 use nalgebra::{SMatrix, SVector};
 
+use super::backward::smooth;
 use super::continuous::Generator;
 use super::linear::{Factors, Gaussian, Observation, Transition, matrix, vector};
-use super::backward::smooth;
 use crate::analytics::settings::{CustomSettings, KalmanInitial};
 use crate::reading::{EventTime, Finite};
 
@@ -70,9 +70,7 @@ impl<const N: usize> System<N> {
         if custom.r.len() != m || custom.r.iter().any(|row| row.len() != m) || m >= 16 {
             return None;
         }
-        let views = (0..1_usize << m)
-            .map(|mask| decorrelated(&rows, &custom.r, mask))
-            .collect();
+        let views = (0..1_usize << m).map(|mask| decorrelated(&rows, &custom.r, mask)).collect();
         let start = initial.and_then(|i| Gaussian::from_rows(&i.state, &i.covariance));
         Some(System {
             dynamics: if custom.per_second {
@@ -178,9 +176,8 @@ fn decorrelated<const N: usize>(
         let mut variance = r[component][component];
         let mut row = rows[component];
         for l in 0..k {
-            let shared: f64 = (0..l)
-                .map(|i| mix[i] * views[i].observation.variance * views[l].mix[i])
-                .sum();
+            let shared: f64 =
+                (0..l).map(|i| mix[i] * views[i].observation.variance * views[l].mix[i]).sum();
             let earlier = &views[l].observation;
             if earlier.variance > 0.0 {
                 mix[l] = (r[component][observed[l]] - shared) / earlier.variance;

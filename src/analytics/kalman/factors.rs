@@ -101,7 +101,11 @@ impl<const N: usize> Factors<N> {
 
     /// Takes in a scalar observation with row `h` and noise variance `r` ≥ 0. Returns the gain and
     /// the innovation variance; `None`, and nothing changed, if that is zero.
-    pub(super) fn observe(&mut self, h: &SVector<f64, N>, r: f64) -> Option<(SVector<f64, N>, f64)> {
+    pub(super) fn observe(
+        &mut self,
+        h: &SVector<f64, N>,
+        r: f64,
+    ) -> Option<(SVector<f64, N>, f64)> {
         let f = self.seen(h);
         let mut gain: SVector<f64, N> = SVector::zeros();
         let mut alpha = r;
@@ -117,7 +121,13 @@ impl<const N: usize> Factors<N> {
             let lambda = if before > 0.0 { -f[j] / before } else { 0.0 };
             for i in 0..j {
                 let u = self.u[(i, j)];
-                after.u[(i, j)] = u + gain[i] * lambda;
+                let turned = gain[i] * lambda;
+                // Of a diffuse matrix what a reading without noise has seen is gone, not small.
+                after.u[(i, j)] = if r == 0.0 {
+                    unless_cancelled(u + turned, u.abs() + turned.abs())
+                } else {
+                    u + turned
+                };
                 gain[i] += u * v;
             }
             gain[j] = v;
@@ -140,7 +150,7 @@ impl<const N: usize> Factors<N> {
                 sum += term;
                 size += term.abs();
             }
-            if sum.abs() <= 8.0 * f64::EPSILON * size { 0.0 } else { sum }
+            unless_cancelled(sum, size)
         })
     }
 
@@ -176,4 +186,9 @@ impl<const N: usize> Factors<N> {
             && self.d.iter().all(|d| d.is_finite() && *d >= 0.0)
             && self.covariance().iter().all(|p| p.is_finite())
     }
+}
+
+/// A sum of terms whose absolute values add up to `size`; zero if it is nothing but their rounding.
+pub(super) fn unless_cancelled(sum: f64, size: f64) -> f64 {
+    if sum.abs() <= 8.0 * f64::EPSILON * size { 0.0 } else { sum }
 }

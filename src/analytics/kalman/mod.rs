@@ -131,4 +131,3 @@ fn seconds(earlier: EventTime, later: EventTime) -> f64 {
     let nanos = later.max(earlier).nanos().abs_diff(earlier.nanos());
     nanos as f64 / SECOND as f64
 }
-

@@ -166,7 +166,10 @@ impl Differences {
             observation: unscaled(r).clamp(VARIANCE_MIN, VARIANCE_MAX),
             level: unscaled(q).clamp(0.0, VARIANCE_MAX),
             trend: unscaled(trend).clamp(0.0, VARIANCE_MAX),
-            acceleration: acceleration(unscaled(r).clamp(VARIANCE_MIN, VARIANCE_MAX), self.mean_interval),
+            acceleration: acceleration(
+                unscaled(r).clamp(VARIANCE_MIN, VARIANCE_MAX),
+                self.mean_interval,
+            ),
         }
     }
 

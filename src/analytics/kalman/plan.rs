@@ -116,8 +116,7 @@ impl KalmanPlan {
         let trend = variance(settings.trend_sd, hours * hours * hours);
         let acceleration =
             variance(settings.acceleration_sd, hours * hours * hours * hours * hours);
-        let observation =
-            variance(settings.observation_sd, 1.0).map(|r| r.max(VARIANCE_MIN));
+        let observation = variance(settings.observation_sd, 1.0).map(|r| r.max(VARIANCE_MIN));
         let given = match model {
             KalmanModel::Off | KalmanModel::Level | KalmanModel::Decay => {
                 Given { observation, level, trend: Some(0.0), acceleration: Some(0.0) }
@@ -191,9 +190,7 @@ impl KalmanPlan {
 fn dynamics(settings: &KalmanSettings) -> (KalmanModel, Dynamics) {
     let model = settings.model;
     match (model, settings.pull(), &settings.custom) {
-        (KalmanModel::Decay, Some((tau, mean)), _) => {
-            (model, Dynamics::Decay(Pull { tau, mean }))
-        }
+        (KalmanModel::Decay, Some((tau, mean)), _) => (model, Dynamics::Decay(Pull { tau, mean })),
         (KalmanModel::Custom, _, Some(custom)) if custom.h.len() == 1 => {
             match AnySystem::new(custom, settings.initial.as_ref()) {
                 Some(system) => (model, Dynamics::Custom(system)),
@@ -228,9 +225,7 @@ fn belief(model: KalmanModel, initial: &KalmanInitial) -> Option<Belief> {
             let symmetric = b == c && a >= 0.0 && d >= 0.0;
             symmetric.then(|| Belief::Trend(Trend::new([level, trend], [[a, b], [c, d]])))?
         }
-        (KalmanModel::Decay, &[mean], &[&[variance]]) => {
-            Belief::Decay(Decay::new(mean, variance))
-        }
+        (KalmanModel::Decay, &[mean], &[&[variance]]) => Belief::Decay(Decay::new(mean, variance)),
         (KalmanModel::Acceleration, state, _) => {
             Belief::Acceleration(Box::new(Gaussian::from_rows(state, &initial.covariance)?))
         }

@@ -156,9 +156,7 @@ impl KalmanSettings {
                 &[Off, Level, Trend, Acceleration, Decay],
                 "a model other than \"custom\", whose noise is in Q and R",
             ),
-            "kalman.trend_sd" => {
-                (&[Trend, Acceleration], "model = \"trend\" or \"acceleration\"")
-            }
+            "kalman.trend_sd" => (&[Trend, Acceleration], "model = \"trend\" or \"acceleration\""),
             "kalman.acceleration_sd" => (&[Acceleration], "model = \"acceleration\""),
             "kalman.tau" | "kalman.mean" => (&[Decay], "model = \"decay\""),
             "kalman.F" => (&[Custom], "model = \"custom\""),

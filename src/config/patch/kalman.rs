@@ -83,7 +83,9 @@ fn custom(r: &TableReader<'_, '_>) -> Option<At<CustomSettings>> {
     let (f, h, q, rr) = (f?, h?, q?, rr?);
     let spots = [("F", f.spot.clone()), ("H", h.spot), ("Q", q.spot), ("R", rr.spot)];
     let value = CustomSettings {
-        metrics: metrics.map(|at| at.value.into_iter().map(|at| at.value).collect()).unwrap_or_default(),
+        metrics: metrics
+            .map(|at| at.value.into_iter().map(|at| at.value).collect())
+            .unwrap_or_default(),
         f: f.value,
         h: h.value,
         q: q.value,

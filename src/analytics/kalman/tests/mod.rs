@@ -10,9 +10,7 @@ mod properties;
 use super::*;
 use crate::analytics::kalman::level::Level;
 use crate::analytics::kalman::trend::{Diffuse, Trend};
-use crate::analytics::settings::{
-    CustomSettings, KalmanInitial, KalmanModel, KalmanSettings,
-};
+use crate::analytics::settings::{CustomSettings, KalmanInitial, KalmanModel, KalmanSettings};
 use crate::reading::Finite;
 
 fn finite(value: f64) -> Finite {
