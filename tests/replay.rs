@@ -184,7 +184,9 @@ fn custom_matrices_and_smoothing_match_the_reference() {
         "[[profile]]\nmatch = {{}}\nforecast = false\nkalman = {{ model = 'custom', gate = 1, \
          F = [[0, 1], [0, 0]], H = {}, Q = [[{}, -0.01], [-0.01, 0.02]], R = {}, \
          per_second = true, initial = {{ state = {state}, covariance = {covariance} }} }}\n",
-        model["H"], 0.3 + 0.02 / 6.0, model["R"],
+        model["H"],
+        0.3 + 0.02 / 6.0,
+        model["R"],
     );
     let replayed = replay(&csv, &config, &["--every-reading", "--full", "--smooth"]);
     let expected = &file["expected"];

@@ -748,7 +748,10 @@ fn every_model_can_be_set() {
 #[test]
 fn models_that_lack_something_are_reported() {
     let check = |kalman: &str, expected: &str| {
-        check_fault(&format!("[[profile]]\nmatch = {{}}\nkalman = {kalman}"), &format!("weir.toml:3:{expected}"));
+        check_fault(
+            &format!("[[profile]]\nmatch = {{}}\nkalman = {kalman}"),
+            &format!("weir.toml:3:{expected}"),
+        );
     };
     check(
         "{ model = 'decay', tau = '1h' }",
