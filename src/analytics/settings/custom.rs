@@ -81,23 +81,23 @@ impl CustomSettings {
 /// Square, symmetric, positive semidefinite up to rounding of decimals.
 pub fn is_covariance(rows: &[Vec<f64>]) -> bool {
     let n = rows.len();
-    if n == 0 || rows.iter().any(|row| row.len() != n) {
+    if n == 0 || rows.iter().any(|row| row.len() != n || row.iter().any(|x| !x.is_finite())) {
         return false;
     }
     let diagonal: Vec<f64> = rows.iter().enumerate().map(|(i, row)| row[i]).collect();
     let symmetric = (0..n).all(|i| (0..i).all(|j| rows[i][j] == rows[j][i]));
-    if !symmetric || diagonal.iter().any(|d| !d.is_finite() || *d < 0.0) {
+    if !symmetric || diagonal.iter().any(|d| *d < 0.0) {
         return false;
     }
     // Correlations, so that one tolerance fits every scale; then Gauss elimination.
     let scale = |i: usize, j: usize| (diagonal[i]).sqrt() * (diagonal[j]).sqrt();
     let mut rest = rows.to_vec();
-    for i in 0..n {
-        for j in 0..n {
+    for (i, row) in rest.iter_mut().enumerate() {
+        for (j, x) in row.iter_mut().enumerate() {
             let largest = scale(i, j);
             if largest > 0.0 {
-                rest[i][j] /= largest;
-            } else if rest[i][j] != 0.0 {
+                *x /= largest;
+            } else if *x != 0.0 {
                 return false;
             }
         }
@@ -110,7 +110,7 @@ pub fn is_covariance(rows: &[Vec<f64>]) -> bool {
         }
         for i in 0..k {
             if d <= ROUNDING {
-                if !(rest[i][k] * rest[i][k] <= ROUNDING) {
+                if rest[i][k] * rest[i][k] > ROUNDING {
                     return false;
                 }
                 continue;

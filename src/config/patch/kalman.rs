@@ -69,10 +69,9 @@ pub(super) fn kalman(
 fn custom(r: &TableReader<'_, '_>) -> Option<At<CustomSettings>> {
     const MATRICES: [(&str, &str); 4] =
         [("F", "[[1.0]]"), ("H", "[[1.0]]"), ("Q", "[[0.01]]"), ("R", "[[0.25]]")];
-    const OTHERS: [&str; 2] = ["metrics", "per_second"];
-    let any = MATRICES.iter().map(|(key, _)| *key).chain(OTHERS).any(|key| r.has(key));
     let metrics = r.texts("metrics", "[\"flow\", \"pressure\"]");
-    let per_second = r.boolean("per_second");
+    let per_second = r.boolean("per_second").is_some_and(|at| at.value);
+    let any = per_second || metrics.is_some() || MATRICES.iter().any(|(key, _)| r.has(key));
     let [f, h, q, rr] = MATRICES.map(|(key, example)| {
         if any && !r.has(key) {
             r.missing(key, example);
@@ -90,7 +89,7 @@ fn custom(r: &TableReader<'_, '_>) -> Option<At<CustomSettings>> {
         h: h.value,
         q: q.value,
         r: rr.value,
-        per_second: per_second.is_some_and(|at| at.value),
+        per_second,
     };
     if let Some((key, what)) = value.fault() {
         let spot = spots.iter().find(|(name, _)| *name == key).map_or(&f.spot, |(_, spot)| spot);

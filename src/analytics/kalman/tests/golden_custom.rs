@@ -13,7 +13,7 @@ fn rows(value: &Value) -> Vec<Vec<f64>> {
 }
 
 /// The matrices of a file whose F and Q do not change, or those given, per second.
-fn settings(file: &Value, continuous: Option<(Vec<Vec<f64>>, Vec<Vec<f64>>)>) -> CustomSettings {
+fn settings(file: &Value, continuous: Option<Rates>) -> CustomSettings {
     let model = &file["model"];
     let per_second = continuous.is_some();
     assert_eq!(model["time_varying"], per_second);
@@ -60,7 +60,7 @@ fn assert_covariance(rows: &[Vec<f64>]) {
 }
 
 #[track_caller]
-fn filter_matches(name: &str, continuous: Option<(Vec<Vec<f64>>, Vec<Vec<f64>>)>) {
+fn filter_matches(name: &str, continuous: Option<Rates>) {
     let file = load(name);
     let expected = &file["expected"];
     let plan = VectorPlan::new(&settings(&file, continuous), 1.0, Some(&initial(&file))).unwrap();

@@ -317,7 +317,8 @@ fn custom_settings_that_do_not_fit_are_refused() {
 }
 
 /// Rauch, Tung and Striebel as the textbooks have it, with a large prior instead of the exact
-/// diffuse one.
+/// diffuse one; not larger, because the differences it takes would then have no digits left (with
+/// 1e9 the first mean comes out at -6.5 where it is 0.58).
 fn textbook<const N: usize>(
     readings: &[Option<f64>],
     transition: &Transition<N>,
@@ -326,7 +327,7 @@ fn textbook<const N: usize>(
     let f = transition.matrix;
     let q = transition.noise.covariance();
     let h = observation.row;
-    let (mut x, mut p) = (SVector::<f64, N>::zeros(), SMatrix::<f64, N, N>::identity() * 1e9);
+    let (mut x, mut p) = (SVector::<f64, N>::zeros(), SMatrix::<f64, N, N>::identity() * 1e5);
     let mut filtered = Vec::new();
     for (t, reading) in readings.iter().enumerate() {
         if t > 0 {
@@ -384,7 +385,7 @@ fn diffuse_smoother_is_the_limit_of_large_variances() {
     for (t, (state, (x, p))) in smoothed.iter().zip(expected).enumerate() {
         assert!(!state.is_diffuse(), "{t}");
         assert!((state.mean() - x).abs().max() < 1e-3, "{t}: {} {x}", state.mean());
-        assert!(apart(&state.covariance(), &p) < 1e-4, "{t}: {} {p}", state.covariance());
+        assert!(apart(&state.covariance(), &p) < 1e-3, "{t}: {} {p}", state.covariance());
     }
     // Two readings do not tell an acceleration.
     let few = crate::analytics::kalman::backward::smooth(&filtered[..3], |_| transition);

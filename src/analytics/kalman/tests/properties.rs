@@ -164,6 +164,7 @@ proptest! {
         let mut trend = Trend::DIFFUSE;
         let mut generic = Gaussian::<2>::diffuse();
         let observation = Observation { row: Vector2::new(1.0, 0.0), variance: r };
+        let mut ratio = 1.0_f64;
         for (dt, reading) in steps {
             trend.predict(q_level, q_trend, dt);
             // Q in factors: the subtraction that would find them costs digits of its own.
@@ -176,6 +177,7 @@ proptest! {
             prop_assert_eq!(actual.is_some(), expected.is_some());
             prop_assert_eq!(trend.diffuse != Diffuse::Nothing, generic.is_diffuse());
             if let (Some(a), Some(e)) = (actual, expected) {
+                ratio = ratio.max(e.variance / r);
                 close(&[a.value], &[e.value], 1e-9 * (1.0 + e.variance.sqrt()))?;
                 close(&[a.variance / e.variance], &[1.0], 1e-9)?;
             }
@@ -185,11 +187,13 @@ proptest! {
             }
             let covariance = generic.covariance();
             let sd = covariance.diagonal().map(f64::sqrt);
-            // Noise a thousand million times that of a reading costs either form some digits.
-            close(&[trend.level, trend.trend], generic.mean().as_slice(), 1e-6 * (1.0 + sd.max()))?;
+            // The closed form multiplies by r/S where the generic one subtracts: noise of the state
+            // thousands of millions times that of a reading costs the latter digits.
+            let digits = (16.0 * f64::EPSILON * ratio).max(1e-6);
+            close(&[trend.level, trend.trend], generic.mean().as_slice(), digits * (1.0 + sd.max()))?;
             for (i, row) in trend.covariance().iter().enumerate() {
                 for (j, actual) in row.iter().enumerate() {
-                    close(&[*actual], &[covariance[(i, j)]], 1e-6 * sd[i] * sd[j] + 1e-300)?;
+                    close(&[*actual], &[covariance[(i, j)]], digits * sd[i] * sd[j] + 1e-300)?;
                 }
             }
         }
