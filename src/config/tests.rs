@@ -120,10 +120,6 @@ fn single_faults() {
         "weir.toml:1:1: [[profile]]: must be a list of tables, not a table; write [[profile]], with two brackets, on a line of its own",
     );
     check(
-        "[[alarm]]\nabove = 1.0",
-        "weir.toml:1:3: alarm: not in this version; remove the [[alarm]] tables",
-    );
-    check(
         "log.interval = '2s'",
         "weir.toml:1:5: [log] interval: unknown key; interval belongs in [batch]",
     );
@@ -162,10 +158,6 @@ fn single_faults() {
     check(
         "series.retire_idle = '2m'",
         "weir.toml:1:22: [series] retire_idle = '2m': evict_idle must not be longer than retire_idle: a series goes early only under pressure; shorten evict_idle or lengthen retire_idle",
-    );
-    check(
-        "results.kinds = ['alarm']",
-        "weir.toml:1:18: [results] kinds = 'alarm': not in this version; remove it from the list",
     );
     check(
         "results.prefix = 'a/+'",
@@ -305,6 +297,95 @@ fn tables_that_clash_where_they_meet_are_reported_at_the_one_that_brings_it_abou
     config(
         "[[profile]]\nmatch = { metric = 'temp' }\nhold = '20s'\n[[profile]]\nmatch = {}\nlateness = '1m'",
     );
+}
+
+#[test]
+fn faults_of_alarms() {
+    let check = |keys: &str, expected: &str| {
+        let text = format!("[[alarm]]\nmatch = {{ metric = 't' }}\n{keys}");
+        check_fault(&text, &format!("weir.toml:{expected}"));
+    };
+    check_fault(
+        "[[alarm]]\nabove = 1.0",
+        "weir.toml:1:1: [[alarm]] match: missing; write e.g. match = { device = \"*\", metric = \"temperature\" }",
+    );
+    check("hold = '5m'", "1:1: [[alarm]] above: missing; write e.g. above = 80.0 (or below = 5.0)");
+    check(
+        "above = 1\nbelow = 1",
+        "4:9: [[alarm]] below = 1: must be less than above: between the two nothing is wrong; write e.g. above = 80.0, below = 5.0",
+    );
+    check(
+        "above = 1\nclear_below = 2",
+        "4:15: [[alarm]] clear_below = 2: must be at most above: the alarm ends on the way back; write e.g. 1.0",
+    );
+    check(
+        "below = 1\nclear_above = 0.5",
+        "4:15: [[alarm]] clear_above = 0.5: must be at least below: the alarm ends on the way back; write e.g. 1.0",
+    );
+    check(
+        "below = 1\nclear_below = 0",
+        "4:15: [[alarm]] clear_below = 0: ends an alarm that above begins, and there is no above; write above too, or remove it",
+    );
+    check(
+        "above = 80\nbelow = 5\nclear_below = 20\nclear_above = 30",
+        "6:15: [[alarm]] clear_above = 30: leaves no value at which the alarm ends: clear_above is more than clear_below; lower clear_above or raise clear_below",
+    );
+    check(
+        "above = 1\nname = 'drift'",
+        "4:8: [[alarm]] name = 'drift': is the name of a built-in alarm; write e.g. \"too-hot\"",
+    );
+    check(
+        "above = 1\nseverity = 'fatal'",
+        "4:12: [[alarm]] severity = 'fatal': must be \"warning\" or \"info\" or \"critical\"; write \"warning\"",
+    );
+    check("above = 1\nholds = '1m'", "4:1: [[alarm]] holds: unknown key; did you mean hold?");
+    check(
+        "above = 1\n[[alarm]]\nmatch = { device = 'a' }\nname = 't-above'\nabove = 2",
+        "4:1: [[alarm]]: another [[alarm]] that meets the same series is called \"t-above\" too; give each a name of its own: name = \"too-hot\"",
+    );
+    let many: String = (0..17)
+        .map(|i| format!("[[alarm]]\nmatch = {{}}\nname = 'a{i}'\nabove = {i}\n"))
+        .collect();
+    check_fault(
+        &many,
+        "weir.toml:65:1: [[alarm]]: a series can have 16 of them, these have more; narrow their match, or remove some",
+    );
+}
+
+#[test]
+fn alarms_of_all_matching_tables_apply_in_order() {
+    let config = config(
+        "[[alarm]]\nmatch = { metric = 'temperature' }\nabove = 80.0\nclear_below = 78.0\nhold = '5m'\nwithin = '2h'\n\
+         [[alarm]]\nmatch = { device = 'boiler-*' }\nname = 'cold'\nbelow = 5\nseverity = 'critical'\nrepeat_after = '1h'\n\
+         [[alarm]]\nmatch = { device = 'x' }\nabove = 1\nbelow = 0\n\
+         [[profile]]\nmatch = {}\nforecast = false",
+    );
+    let names = |device: &str, metric: &str| -> Vec<String> {
+        config.settings(device, metric).thresholds.into_iter().map(|t| t.name).collect()
+    };
+    assert_eq!(names("boiler-1", "temperature"), ["temperature-above", "cold"]);
+    assert_eq!(names("x", "y"), ["outside"]);
+    assert_eq!(names("y", "y"), [""; 0]);
+    let boiler = config.settings("boiler-1", "temperature");
+    let hot = &boiler.thresholds[0];
+    assert_eq!((hot.above, hot.clear_below, hot.below), (Some(80.0), Some(78.0), None));
+    assert_eq!((hot.hold, hot.within), (300 * SECOND, Some(2 * HOUR)));
+    assert_eq!((hot.severity, hot.repeat_after), (Severity::Warning, 0));
+    let cold = &boiler.thresholds[1];
+    assert_eq!((cold.severity, cold.repeat_after), (Severity::Critical, HOUR));
+    let [warning] = &config.warnings.iter().filter(|w| w.contains("within")).collect::<Vec<_>>()[..]
+    else {
+        panic!("{:?}", config.warnings)
+    };
+    assert_eq!(
+        warning.as_str(),
+        "weir.toml:1 [[alarm]] within has no effect: these series have forecast = false"
+    );
+    let explained = explain(&config, "boiler-1", "temperature");
+    let row = "{ name = \"cold\", below = 5.0, repeat_after = \"1h\", severity = \"critical\" }";
+    assert!(explained.contains(row), "{explained}");
+    let bytes = serde_cbor::to_vec(&config.layers).unwrap();
+    assert_eq!(serde_cbor::from_slice::<Vec<Layer>>(&bytes).unwrap(), config.layers);
 }
 
 #[test]

@@ -498,3 +498,6 @@ fn words(nanos: i64) -> String {
     }
     if parts.is_empty() { format!("{} ms", nanos / 1_000_000) } else { parts.join(" ") }
 }
+
+#[cfg(test)]
+mod tests;
