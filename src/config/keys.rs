@@ -191,7 +191,7 @@ pub static DEVICE_METRIC: Keys = keys(
 pub static KALMAN: Keys = Keys {
     table: "kalman",
     form: Form::Inline,
-    keys: &["model", "observation_sd", "level_sd", "trend_sd", "gate", "initial"],
+    keys: &["model", "observation_sd", "level_sd", "trend_sd", "gate", "outliers", "initial"],
     refused: &[
         ("tau", LATER, "remove it; the models of this version are level, trend and off"),
         ("mean", LATER, "remove it; the models of this version are level, trend and off"),

@@ -500,6 +500,7 @@ fn explain_names_every_value_and_where_it_comes_from() {
   kalman.observation_sd  1.0                                 weir.toml:10 [[device]] metric.temperature
   kalman.level_sd        (estimated)                         default
   kalman.gate            0.9999                              default
+  kalman.outliers        "gate"                              default
   kalman.initial         (exact diffuse)                     default
   windows                [{ size = "1m" },                   weir.toml:1 [[profile]]
                           { size = "1d", align = "local" }]

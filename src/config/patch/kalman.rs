@@ -23,6 +23,11 @@ pub(super) fn kalman(
     let level_sd = r.number("level_sd", not_negative, "0 or more", "1.0");
     let trend_sd = r.number("trend_sd", not_negative, "0 or more", "0.1");
     let gate = r.number("gate", |p| (0.5..=1.0).contains(&p), "in [0.5, 1] (1: off)", "0.9999");
+    let outliers = r.choice(
+        "outliers",
+        &[("gate", KalmanOutliers::Gate), ("huber", KalmanOutliers::Huber)],
+        &[],
+    );
     let initial = kalman_initial(&r);
     if let Some(at) = &model {
         note("kalman.model", &at.spot);
@@ -39,6 +44,7 @@ pub(super) fn kalman(
         level_sd: level_sd.map(|at| at.value),
         trend_sd: trend_sd.map(|at| at.value),
         gate: gate.map(|at| at.value),
+        outliers: outliers.map(|at| at.value),
         initial: initial.map(|at| at.value),
     }
 }

@@ -4,6 +4,7 @@
 mod behaviour;
 mod fitting;
 mod golden;
+mod health;
 mod properties;
 
 use super::*;

@@ -5,6 +5,7 @@ use proptest::prelude::*;
 
 use super::super::linear::{Factors, Gaussian, Observation, Transition};
 use super::*;
+use crate::analytics::settings::KalmanOutliers;
 
 const MODELS: [KalmanModel; 2] = [KalmanModel::Level, KalmanModel::Trend];
 
@@ -35,13 +36,15 @@ fn settings() -> impl Strategy<Value = KalmanSettings> {
     let sd = || prop::option::of(prop::sample::select(vec![1e-200, 1e-3, 0.5, 10.0, 1e140]));
     let or_zero = || prop_oneof![5 => sd(), 1 => Just(Some(0.0))];
     let gate = prop::sample::select(vec![0.5, 0.99, 0.9999, 1.0]);
-    (prop::sample::select(MODELS.to_vec()), sd(), or_zero(), or_zero(), gate).prop_map(
-        |(model, observation_sd, level_sd, trend_sd, gate)| KalmanSettings {
+    let outliers = prop::sample::select(vec![KalmanOutliers::Gate, KalmanOutliers::Huber]);
+    (prop::sample::select(MODELS.to_vec()), sd(), or_zero(), or_zero(), gate, outliers).prop_map(
+        |(model, observation_sd, level_sd, trend_sd, gate, outliers)| KalmanSettings {
             model,
             observation_sd,
             level_sd,
             trend_sd,
             gate,
+            outliers,
             initial: None,
         },
     )
