@@ -123,5 +123,24 @@ fn update(criterion: &mut Criterion) {
     println!("size of a filter in memory: {} bytes", size_of::<Kalman>());
 }
 
-criterion_group!(benches, update);
+/// A fit of the noise to 256 readings, from its start to its result.
+fn fit(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("kalman fit of the noise, 256 readings");
+    for (name, model) in [("level", KalmanModel::Level), ("trend", KalmanModel::Trend)] {
+        let plan = KalmanPlan::new(&KalmanSettings { model, ..KalmanSettings::default() });
+        let (mut filter, mut random, mut job) = (Kalman::new(&plan), Random(1), None);
+        let mut level = 20.0;
+        for i in 0..400 {
+            level += 0.3 * (random.uniform() - 0.5);
+            let value = Finite::new(level + random.uniform()).expect("a finite number");
+            filter.update(&plan, EventTime::from_nanos(i * SECOND).expect("a valid time"), value);
+            job = filter.take_fit_job(&plan).or(job);
+        }
+        let job = job.expect("a fit starts with the 400th reading");
+        group.bench_function(name, |bencher| bencher.iter(|| black_box(job.run())));
+    }
+    group.finish();
+}
+
+criterion_group!(benches, update, fit);
 criterion_main!(benches);

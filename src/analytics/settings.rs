@@ -23,7 +23,7 @@ pub use forecast::{
     ForecastInitial, ForecastPatch, ForecastSettings, SLOTS_MAX, Seasonal, Smoothing, Trend,
 };
 pub use glob::{glob_covers, glob_matches, glob_meets};
-pub use kalman::{KalmanInitial, KalmanModel, KalmanPatch, KalmanSettings};
+pub use kalman::{KalmanInitial, KalmanModel, KalmanOutliers, KalmanPatch, KalmanSettings};
 pub use kind::{Kind, KindSetting};
 pub use layer::{Conflict, Layer, Patch};
 pub use window::{Align, WindowSettings};

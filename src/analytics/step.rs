@@ -336,6 +336,7 @@ impl UnitState {
     pub fn heap_bytes(&self) -> usize {
         self.order.heap_bytes()
             + self.panes.heap_bytes()
+            + self.kalman.heap_bytes()
             + self.thresholds.heap_bytes()
             + self.alarms.heap_bytes()
             + self.views.heap_bytes()

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::units::about_size;
 use super::{Config, Mqtt};
+use crate::analytics::kalman::KalmanPlan;
 use crate::analytics::settings::{KalmanModel, Layer, Settings};
 
 /// What things cost. All estimates of size are here and nowhere else; measured values go here.
@@ -20,6 +21,8 @@ pub struct MemoryModel {
     pub series: u64,
     /// A filter's state; bytes.
     pub kalman: u64,
+    /// What finding the noise takes: recent readings, eight bytes each; bytes.
+    pub kalman_auto: u64,
     /// An open pane's moments; bytes.
     pub pane: u64,
     /// An open pane's quantile sketch; bytes.
@@ -52,7 +55,8 @@ impl Default for MemoryModel {
             reading: 96,
             // 512 readings remembered to recognise repeats, 16 bytes each, are most of it.
             series: 1024 + 512 * 16,
-            kalman: 224,
+            kalman: 272,
+            kalman_auto: 176 + 256 * 8,
             pane: 256,
             sketch: crate::batch::sketch::Sketch::MAX_BYTES as u64,
             forecast: 512,
@@ -67,9 +71,10 @@ impl Default for MemoryModel {
 }
 
 impl MemoryModel {
-    /// Bytes of one series at worst: `series + kalman + Σ windows max_panes·(pane + sketch) +
-    /// forecast + season·slot + alarms`.
+    /// Bytes of one series at worst: `series + kalman + kalman_auto + Σ windows
+    /// max_panes·(pane + sketch) + forecast + season·slot + alarms`.
     pub fn series_bytes(&self, settings: &Settings, max_panes: u32) -> u64 {
+        let plan = KalmanPlan::new(&settings.kalman);
         // The larger states are boxed: mean, two factors, and as much again while diffuse.
         let boxed = match settings.kalman.model {
             KalmanModel::Acceleration | KalmanModel::Custom => {
@@ -78,8 +83,8 @@ impl MemoryModel {
             }
             _ => 0,
         };
-        let off = settings.kalman.model == KalmanModel::Off;
-        let kalman = if off { 0 } else { self.kalman + boxed };
+        let kalman = if plan.is_on() { self.kalman + boxed } else { 0 }
+            + if plan.is_auto() { self.kalman_auto } else { 0 };
         let panes: u64 = settings
             .windows
             .iter()

@@ -57,6 +57,7 @@ const ROWS: &[Row] = &[
         |p| p.kalman.custom.is_some(),
     ),
     ("kalman.gate", |s| filter(s).map(|k| format!("{:?}", k.gate)), |p| p.kalman.gate.is_some()),
+    ("kalman.outliers", |s| filter(s).map(|k| name(&k.outliers)), |p| p.kalman.outliers.is_some()),
     (
         "kalman.initial",
         |s| {

@@ -49,7 +49,6 @@ const fn keys(table: &'static str, form: Form, keys: &'static [&'static str]) ->
     Keys { table, form, keys, refused: &[] }
 }
 
-const LATER: &str = "not in this version";
 const NO_TLS: &str = "TLS is not in this version";
 const NO_TLS_MEND: &str = "remove it; keep the broker on this machine or behind a VPN";
 const PASSWORD: (&str, &str, &str) = (
@@ -206,6 +205,7 @@ pub static KALMAN: Keys = Keys {
         "R",
         "per_second",
         "gate",
+        "outliers",
         "initial",
     ],
     refused: &[],

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::keys::{ALL, Form, Keys, title};
 use super::*;
+use crate::analytics::alarm::Severity;
 use crate::analytics::settings::*;
 use crate::decoder::settings::{Dedup, Format, Missing, TimeUnit, Values};
 use crate::reading::SECOND;
@@ -343,9 +344,8 @@ fn faults_of_alarms() {
         "above = 1\n[[alarm]]\nmatch = { device = 'a' }\nname = 't-above'\nabove = 2",
         "4:1: [[alarm]]: another [[alarm]] that meets the same series is called \"t-above\" too; give each a name of its own: name = \"too-hot\"",
     );
-    let many: String = (0..17)
-        .map(|i| format!("[[alarm]]\nmatch = {{}}\nname = 'a{i}'\nabove = {i}\n"))
-        .collect();
+    let many: String =
+        (0..17).map(|i| format!("[[alarm]]\nmatch = {{}}\nname = 'a{i}'\nabove = {i}\n")).collect();
     check_fault(
         &many,
         "weir.toml:65:1: [[alarm]]: a series can have 16 of them, these have more; narrow their match, or remove some",
@@ -373,7 +373,8 @@ fn alarms_of_all_matching_tables_apply_in_order() {
     assert_eq!((hot.severity, hot.repeat_after), (Severity::Warning, 0));
     let cold = &boiler.thresholds[1];
     assert_eq!((cold.severity, cold.repeat_after), (Severity::Critical, HOUR));
-    let [warning] = &config.warnings.iter().filter(|w| w.contains("within")).collect::<Vec<_>>()[..]
+    let [warning] =
+        &config.warnings.iter().filter(|w| w.contains("within")).collect::<Vec<_>>()[..]
     else {
         panic!("{:?}", config.warnings)
     };
@@ -581,6 +582,7 @@ fn explain_names_every_value_and_where_it_comes_from() {
   kalman.observation_sd  1.0                                 weir.toml:10 [[device]] metric.temperature
   kalman.level_sd        (estimated)                         default
   kalman.gate            0.9999                              default
+  kalman.outliers        "gate"                              default
   kalman.initial         (exact diffuse)                     default
   windows                [{ size = "1m" },                   weir.toml:1 [[profile]]
                           { size = "1d", align = "local" }]

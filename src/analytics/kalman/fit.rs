@@ -11,6 +11,8 @@
 //!
 //! With ε = 0 it is the plain diffuse likelihood, and gives the published variances of the Nile.
 
+use std::cmp::Ordering;
+
 use libm::{exp, log};
 use serde::{Deserialize, Serialize};
 
@@ -98,7 +100,7 @@ impl FitJob {
         let found = earlier.maximise(given, &present)?;
         let fitted_ahead = likelihood.loss(&found, split);
         let present_ahead = likelihood.loss(&present, split);
-        if !(fitted_ahead < present_ahead) {
+        if fitted_ahead.partial_cmp(&present_ahead) != Some(Ordering::Less) {
             return None;
         }
         let noise = likelihood.maximise(given, &found)?;
@@ -244,11 +246,9 @@ impl<'a> Free<'a> {
         let variances = [noise.observation, noise.level, noise.trend];
         let mut point = [0.0; DIMENSIONS_MAX];
         let mut places = point.iter_mut();
-        for i in 0..DIMENSIONS_MAX {
-            if self.is_free[i]
-                && let Some(place) = places.next()
-            {
-                *place = log((variances[i] * self.per[i]).clamp(VARIANCE_MIN, VARIANCE_MAX));
+        for ((variance, per), free) in variances.iter().zip(self.per).zip(self.is_free) {
+            if free && let Some(place) = places.next() {
+                *place = log((variance * per).clamp(VARIANCE_MIN, VARIANCE_MAX));
             }
         }
         point

@@ -6,7 +6,7 @@
 //! matrices, in continuous time by [`continuous`], for several metrics at once by [`vector`]),
 //! below the generic recursion they run on or are tested against ([`linear`], on [`factors`]), and
 //! its smoother ([`backward`]), beside them the first estimate of the noise ([`moments`]) and the rejected readings
-//! that make a level shift ([`run`]).
+//! that make a level shift ([`run`]). What enters with less than full weight is in [`outlier`].
 //!
 //! A reading is **judged** by its normalised innovation squared against the gate once 30 readings
 //! were accepted. A rejected one changes nothing but the run of rejections; five in a row on one
@@ -14,10 +14,16 @@
 //! five (level and trend alike; the noise stays).
 //!
 //! **Noise not given** is estimated by moments over all of the first 50 readings, and the
-//! filter is run again over the accepted ones of them, at every reading; after that it is frozen.
-//! Readings that hardly differ (fewer than three changes) teach nothing: the gate stays off, and at
-//! 50 they are forgotten but for the last two, and learning goes on. So neither a sensor that stood
-//! still when it was first seen nor a single glitch fixes the noise for good.
+//! filter is run again over the accepted ones of them, at every reading. Readings that hardly differ
+//! (fewer than three changes) teach nothing: the gate stays off, and at 50 they are forgotten but for
+//! the last two, and learning goes on. So neither a sensor that stood still when it was first seen nor
+//! a single glitch fixes the noise for good. From then on it changes by fits alone: at set counts of
+//! readings ([`tuning`]) a [`FitJob`] starts with the recent readings ([`recent`]) and searches for
+//! the most likely noise ([`fit`], [`search`]), wherever the caller runs it; what it found, offered in
+//! time, is adopted [`FIT_DELAY`] readings after its start.
+//!
+//! **Whether the noise fits** is told from the innovations ([`health`]). Where it is not given, the
+//! gate is wider by what they show of noise too small and of correlation.
 //!
 //! **Finite for ever**: should the state overflow (readings near the end of the range of f64), the
 //! filter starts anew, diffusely, at that reading.
@@ -30,6 +36,7 @@ mod custom;
 mod decay;
 mod factors;
 mod fit;
+mod health;
 mod level;
 pub mod linear;
 mod moments;
@@ -52,6 +59,7 @@ mod wire;
 mod tests;
 
 pub use fit::{Fit, FitJob};
+pub use health::{Fitness, Health};
 pub use plan::KalmanPlan;
 pub use sized::SmoothedState;
 pub use smoother::smooth;
@@ -68,7 +76,7 @@ use crate::reading::{EventTime, SECOND};
 pub enum Verdict {
     /// The filter took it.
     Accepted,
-    /// Beyond the gate: the filter did not take it.
+    /// Beyond the gate: the filter did not take it, or, with Huber's weight, hardly.
     Gated,
     /// The fifth rejection in a row on one side: the level has shifted.
     Shift {

@@ -10,7 +10,7 @@ use super::sized::AnySystem;
 use super::trend::Trend;
 use super::{Belief, linear};
 use crate::analytics::quantile::chi_square_quantile;
-use crate::analytics::settings::{KalmanInitial, KalmanModel, KalmanSettings};
+use crate::analytics::settings::{KalmanInitial, KalmanModel, KalmanOutliers, KalmanSettings};
 
 /// Variances are kept inside these, so that ratios and products of two of them with a reading's
 /// square root stay finite.
@@ -93,6 +93,8 @@ pub struct KalmanPlan {
     pub(super) noise: Option<Noise>,
     /// A normalised innovation squared beyond this is an outlier.
     pub(super) gate: f64,
+    /// Readings beyond Huber's bound enter with less weight, those beyond the gate too.
+    pub(super) huber: bool,
     /// What is believed before the first reading.
     pub(super) start: Belief,
 }
@@ -160,6 +162,8 @@ impl KalmanPlan {
             given,
             noise,
             gate: chi_square_quantile(settings.gate, 1),
+            // A custom model has its observation noise in its matrices: its outliers are gated.
+            huber: settings.outliers == KalmanOutliers::Huber && model != KalmanModel::Custom,
             start,
         }
     }
@@ -180,7 +184,7 @@ impl KalmanPlan {
     }
 
     /// Some of the noise is to be found from the readings.
-    pub(super) fn is_auto(&self) -> bool {
+    pub fn is_auto(&self) -> bool {
         self.is_on() && self.noise.is_none()
     }
 

@@ -3,7 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::fit::{Fit, FitJob};
+use super::health::{Health, Watch};
+use super::linear::Innovation;
 use super::moments::{self, READINGS_MAX};
+use super::outlier::{huber_weight, weighted};
 use super::plan::{KalmanPlan, Noise};
 use super::run::{Run, SHIFT_AFTER};
 use super::tuning::Tuning;
@@ -37,6 +40,8 @@ pub struct Kalman {
     pub(super) source: Source,
     /// While the plan does not give all noise.
     pub(super) tuning: Option<Box<Tuning>>,
+    /// Of the innovations under the present noise.
+    pub(super) watch: Watch,
 }
 
 /// Where the noise comes from.
@@ -92,6 +97,7 @@ impl Kalman {
                 None => Source::Given,
             },
             tuning: plan.is_auto().then(|| Box::new(Tuning::new())),
+            watch: Watch::default(),
         }
     }
 
@@ -129,7 +135,9 @@ impl Kalman {
             }
             (None, Source::Learned(learned)) => {
                 let noise = plan.given.or(learned);
-                let update = self.step(plan, &noise, plan.gate, time, value);
+                let gate = plan.gate * self.watch.widening(self.run.readings().len());
+                let update = self.step(plan, &noise, gate, time, value);
+                self.watch(&update);
                 self.tune(time, value);
                 return update;
             }
@@ -139,7 +147,15 @@ impl Kalman {
                 return update;
             }
         };
-        self.step(plan, &noise, plan.gate, time, value)
+        let update = self.step(plan, &noise, plan.gate, time, value);
+        self.watch(&update);
+        update
+    }
+
+    fn watch(&mut self, update: &Update) {
+        if let (Some(innovation), Some(nis)) = (update.innovation, update.nis) {
+            self.watch.take(innovation, nis);
+        }
     }
 
     /// Counts a reading towards the next fit; adopts the one whose time has come.
@@ -150,7 +166,18 @@ impl Kalman {
             && known
         {
             self.source = Source::Learned(noise);
+            self.watch = Watch::default();
         }
+    }
+
+    /// Whether the noise fits the readings.
+    pub fn health(&self, plan: &KalmanPlan) -> Health {
+        let noise = match &self.source {
+            Source::Given => plan.noise,
+            Source::Learning(_) => None,
+            Source::Learned(noise) => Some(plan.given.or(noise)),
+        };
+        self.watch.health(plan.is_auto(), noise.filter(|_| plan.is_on()).as_ref())
     }
 
     /// The fit of the noise that starts with the last reading, once for each start: ask after every
@@ -281,7 +308,9 @@ impl Kalman {
                 let complete = self.run.push(innovation.value > 0.0, time, value);
                 let verdict =
                     if complete { self.shift(plan, noise, &belief) } else { Verdict::Gated };
-                if verdict == Verdict::Gated && plan.is_per_reading() {
+                if plan.huber && !complete {
+                    self.weigh(plan, belief, noise, innovation, time, value);
+                } else if verdict == Verdict::Gated && plan.is_per_reading() {
                     // Each reading is a step of the model, also one that is not taken.
                     self.belief = belief;
                     self.at = Some(time);
@@ -289,6 +318,11 @@ impl Kalman {
                 return Update::judged(verdict, innovation, nis);
             }
             update = Update::judged(Verdict::Accepted, innovation, nis);
+            if plan.huber && self.accepted >= GATE_AFTER {
+                self.run.clear();
+                self.weigh(plan, belief, noise, innovation, time, value);
+                return update;
+            }
         }
         belief.update(plan, noise, value);
         if !belief.is_sound() {
@@ -304,6 +338,27 @@ impl Kalman {
         self.accepted = (self.accepted + 1).min(GATE_AFTER);
         self.run.clear();
         update
+    }
+
+    /// Takes a reading in with Huber's weight. `belief`: predicted to `time`. The gate and the run of
+    /// rejections are the caller's.
+    fn weigh(
+        &mut self,
+        plan: &KalmanPlan,
+        mut belief: Belief,
+        noise: &Noise,
+        innovation: Innovation,
+        time: EventTime,
+        reading: Finite,
+    ) {
+        let weight = huber_weight(innovation.nis());
+        if let Some(noise) = weighted(noise, innovation.variance, weight) {
+            belief.update(plan, &noise, reading);
+        }
+        if belief.is_sound() {
+            self.belief = belief;
+            self.at = Some(time);
+        }
     }
 
     /// Starts anew at the first reading of the complete run and takes all of it. `expected`: the

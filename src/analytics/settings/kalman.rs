@@ -24,6 +24,16 @@ pub enum KalmanModel {
     Custom,
 }
 
+/// What the filter does with readings that it hardly expected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KalmanOutliers {
+    /// Those beyond the gate do not enter, the others enter in full.
+    Gate,
+    /// Those beyond two standard deviations enter with Huber's weight, those beyond the gate too.
+    Huber,
+}
+
 /// Settings of the Kalman filter. Standard deviations are in the series' unit.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct KalmanSettings {
@@ -46,6 +56,8 @@ pub struct KalmanSettings {
     pub custom: Option<CustomSettings>,
     /// Probability of the chi-square gate on the normalised innovation squared, in [0.5, 1]; 1 switches it off.
     pub gate: f64,
+    /// What becomes of outliers.
+    pub outliers: KalmanOutliers,
     /// State predicted for the first reading; `None`: exact diffuse start.
     pub initial: Option<KalmanInitial>,
 }
@@ -62,6 +74,7 @@ impl Default for KalmanSettings {
             mean: None,
             custom: None,
             gate: 0.9999,
+            outliers: KalmanOutliers::Gate,
             initial: None,
         }
     }
@@ -108,6 +121,9 @@ pub struct KalmanPatch {
     /// See [`KalmanSettings::gate`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gate: Option<f64>,
+    /// See [`KalmanSettings::outliers`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outliers: Option<KalmanOutliers>,
     /// See [`KalmanSettings::initial`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub initial: Option<KalmanInitial>,
@@ -126,6 +142,7 @@ impl KalmanSettings {
             self.custom.clone_from(&patch.custom);
         }
         set(&mut self.gate, &patch.gate);
+        set(&mut self.outliers, &patch.outliers);
         if patch.initial.is_some() {
             self.initial.clone_from(&patch.initial);
         }

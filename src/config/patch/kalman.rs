@@ -35,6 +35,11 @@ pub(super) fn kalman(
     let mean = r.number("mean", |_| true, "a number", "20.0");
     let custom = custom(&r);
     let gate = r.number("gate", |p| (0.5..=1.0).contains(&p), "in [0.5, 1] (1: off)", "0.9999");
+    let outliers = r.choice(
+        "outliers",
+        &[("gate", KalmanOutliers::Gate), ("huber", KalmanOutliers::Huber)],
+        &[],
+    );
     let initial = kalman_initial(&r);
     for (key, spot) in [
         ("kalman.model", model.as_ref().map(|at| &at.spot)),
@@ -61,6 +66,7 @@ pub(super) fn kalman(
         mean: mean.map(|at| at.value),
         custom: custom.map(|at| at.value),
         gate: gate.map(|at| at.value),
+        outliers: outliers.map(|at| at.value),
         initial: initial.map(|at| at.value),
     }
 }

@@ -5,6 +5,7 @@ mod behaviour;
 mod fitting;
 mod golden;
 mod golden_custom;
+mod health;
 mod models;
 mod properties;
 

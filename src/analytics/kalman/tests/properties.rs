@@ -7,6 +7,7 @@ use super::super::linear::{Factors, Gaussian, Observation, Transition};
 use super::*;
 use crate::analytics::kalman::plan::Noise;
 use crate::analytics::kalman::trend;
+use crate::analytics::settings::KalmanOutliers;
 
 const MODELS: [KalmanModel; 5] = [
     KalmanModel::Level,
@@ -43,8 +44,9 @@ fn settings() -> impl Strategy<Value = KalmanSettings> {
     let sd = || prop::option::of(prop::sample::select(vec![1e-200, 1e-3, 0.5, 10.0, 1e140]));
     let or_zero = || prop_oneof![5 => sd(), 1 => Just(Some(0.0))];
     let gate = prop::sample::select(vec![0.5, 0.99, 0.9999, 1.0]);
-    (prop::sample::select(MODELS.to_vec()), sd(), or_zero(), or_zero(), gate).prop_map(
-        |(model, observation_sd, level_sd, trend_sd, gate)| KalmanSettings {
+    let outliers = prop::sample::select(vec![KalmanOutliers::Gate, KalmanOutliers::Huber]);
+    (prop::sample::select(MODELS.to_vec()), sd(), or_zero(), or_zero(), gate, outliers).prop_map(
+        |(model, observation_sd, level_sd, trend_sd, gate, outliers)| KalmanSettings {
             model,
             observation_sd,
             level_sd,
@@ -54,6 +56,7 @@ fn settings() -> impl Strategy<Value = KalmanSettings> {
             tau: Some(90 * SECOND),
             mean: Some(20.0),
             custom: Some(oscillator()),
+            outliers,
             initial: None,
         },
     )
