@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::keys::{ALL, Form, Keys, title};
 use super::*;
+use crate::analytics::alarm::Severity;
 use crate::analytics::settings::*;
 use crate::decoder::settings::{Dedup, Format, Missing, TimeUnit, Values};
 use crate::reading::SECOND;
@@ -252,12 +253,20 @@ fn faults_of_forwards_and_of_meeting_tables() {
         format!("{all}['#']"),
         "2:3: mqtt: the subscription \"#\" reads weir's own results below \"weir/g\"; set another [results] prefix, or narrow the topic",
     );
-    for loops in
-        ["weir/+/status", "weir/g/x/y/aggregate", "+/{a}/{b}/{c}/{d}", "$share/s/weir/{x+}"]
-    {
+    for loops in [
+        "weir/+/status",
+        "weir/g/x/y/aggregate",
+        "+/{a}/{b}/{c}/{d}",
+        "$share/s/weir/{x+}",
+        "weir/g/x/y/alarm/hot",
+        "weir/+/+/+/alarm/+",
+        "weir/+/alarm/input",
+    ] {
         assert_eq!(faults(&format!("{all}['{loops}']")).len(), 1, "{loops}");
     }
-    for fine in ["weir/other/#", "{a}/{b}/{c}/{d}", "weir/g/x/y/raw", "sensors/#"] {
+    for fine in
+        ["weir/other/#", "{a}/{b}/{c}/{d}", "weir/g/x/y/raw", "weir/g/x/y/raw/z", "sensors/#"]
+    {
         config(&format!("{all}['{fine}']"));
     }
 }
@@ -343,9 +352,8 @@ fn faults_of_alarms() {
         "above = 1\n[[alarm]]\nmatch = { device = 'a' }\nname = 't-above'\nabove = 2",
         "4:1: [[alarm]]: another [[alarm]] that meets the same series is called \"t-above\" too; give each a name of its own: name = \"too-hot\"",
     );
-    let many: String = (0..17)
-        .map(|i| format!("[[alarm]]\nmatch = {{}}\nname = 'a{i}'\nabove = {i}\n"))
-        .collect();
+    let many: String =
+        (0..17).map(|i| format!("[[alarm]]\nmatch = {{}}\nname = 'a{i}'\nabove = {i}\n")).collect();
     check_fault(
         &many,
         "weir.toml:65:1: [[alarm]]: a series can have 16 of them, these have more; narrow their match, or remove some",
@@ -373,7 +381,8 @@ fn alarms_of_all_matching_tables_apply_in_order() {
     assert_eq!((hot.severity, hot.repeat_after), (Severity::Warning, 0));
     let cold = &boiler.thresholds[1];
     assert_eq!((cold.severity, cold.repeat_after), (Severity::Critical, HOUR));
-    let [warning] = &config.warnings.iter().filter(|w| w.contains("within")).collect::<Vec<_>>()[..]
+    let [warning] =
+        &config.warnings.iter().filter(|w| w.contains("within")).collect::<Vec<_>>()[..]
     else {
         panic!("{:?}", config.warnings)
     };
