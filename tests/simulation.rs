@@ -49,4 +49,5 @@ fn every_seed_ends_as_the_model_says() {
     assert!(totals.resent > seeds, "{totals:?}");
     assert!(totals.checkpoints > seeds, "{totals:?}");
     assert!(totals.parts > seeds / 10, "{totals:?}");
+    assert!(totals.alarms > seeds, "{totals:?}");
 }

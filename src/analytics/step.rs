@@ -608,6 +608,7 @@ impl UnitState {
         let moment = alarm::Moment {
             attended: context.pane.attended,
             now: context.pane.now,
+            max_ahead: context.pane.max_ahead,
             patience: settings.lateness + settings.hold,
             unit: settings.unit.as_deref(),
         };

@@ -253,12 +253,20 @@ fn faults_of_forwards_and_of_meeting_tables() {
         format!("{all}['#']"),
         "2:3: mqtt: the subscription \"#\" reads weir's own results below \"weir/g\"; set another [results] prefix, or narrow the topic",
     );
-    for loops in
-        ["weir/+/status", "weir/g/x/y/aggregate", "+/{a}/{b}/{c}/{d}", "$share/s/weir/{x+}"]
-    {
+    for loops in [
+        "weir/+/status",
+        "weir/g/x/y/aggregate",
+        "+/{a}/{b}/{c}/{d}",
+        "$share/s/weir/{x+}",
+        "weir/g/x/y/alarm/hot",
+        "weir/+/+/+/alarm/+",
+        "weir/+/alarm/input",
+    ] {
         assert_eq!(faults(&format!("{all}['{loops}']")).len(), 1, "{loops}");
     }
-    for fine in ["weir/other/#", "{a}/{b}/{c}/{d}", "weir/g/x/y/raw", "sensors/#"] {
+    for fine in
+        ["weir/other/#", "{a}/{b}/{c}/{d}", "weir/g/x/y/raw", "weir/g/x/y/raw/z", "sensors/#"]
+    {
         config(&format!("{all}['{fine}']"));
     }
 }
