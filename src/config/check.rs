@@ -22,6 +22,12 @@ pub struct MemoryModel {
     pub kalman: u64,
     /// An open pane's moments; bytes.
     pub pane: u64,
+    /// A pane's increase, where the series may be a counter; bytes.
+    pub increase: u64,
+    /// A pane's durations, where the series is set to be a state; bytes.
+    pub states: u64,
+    /// … and where it may be found to be one, which has eight states at most; bytes.
+    pub states_found: u64,
     /// An open pane's quantile sketch; bytes.
     pub sketch: u64,
     /// A forecaster without its season; bytes.
@@ -53,7 +59,10 @@ impl Default for MemoryModel {
             // 512 readings remembered to recognise repeats, 16 bytes each, are most of it.
             series: 1024 + 512 * 16,
             kalman: 216,
-            pane: 256,
+            pane: 320,
+            increase: 64,
+            states: 384,
+            states_found: 224,
             sketch: crate::batch::sketch::Sketch::MAX_BYTES as u64,
             forecast: 512,
             slot: 24,
@@ -67,16 +76,17 @@ impl Default for MemoryModel {
 }
 
 impl MemoryModel {
-    /// Bytes of one series at worst: `series + kalman + Σ windows max_panes·(pane + sketch) +
-    /// forecast + season·slot + alarms`.
+    /// Bytes of one series at worst: `series + kalman + Σ windows (max_panes + those of its
+    /// view)·(pane + sketch + what its kind adds) + forecast + season·slot + alarms`. A state that is
+    /// found has no filter and no forecast.
     pub fn series_bytes(&self, settings: &Settings, max_panes: u32) -> u64 {
         let kalman = if settings.kalman.model == KalmanModel::Off { 0 } else { self.kalman };
-        let panes: u64 = settings
-            .windows
-            .iter()
-            .map(|w| self.pane + if w.quantiles.is_empty() { 0 } else { self.sketch })
-            .map(|pane| pane * u64::from(max_panes))
-            .sum();
+        let open = |w: &WindowSettings| u64::from(max_panes) + w.view_panes().unsigned_abs();
+        let pane = |w: &WindowSettings| {
+            open(w) * (self.pane + if w.quantiles.is_empty() { 0 } else { self.sketch })
+        };
+        let panes: u64 = settings.windows.iter().map(pane).sum();
+        let count: u64 = settings.windows.iter().map(open).sum();
         let forecast = settings.forecast.as_ref().map_or(0, |f| {
             self.forecast + self.slot * (f.season_slots() + f.horizon / f.step).unsigned_abs()
         });

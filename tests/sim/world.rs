@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use weir::analytics::settings::{Align, Layer, Patch, WindowSettings};
+use weir::analytics::settings::{Align, KindSetting, Layer, Patch, WindowSettings};
 use weir::config::ForwardKind;
 use weir::decoder::settings::{Subscription, Values};
 use weir::engine::{CoreConfig, Engine};
