@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::units::about_size;
 use super::{Config, Mqtt};
-use crate::analytics::settings::{KalmanModel, Layer, Settings};
+use crate::analytics::settings::{KalmanModel, KindSetting, Layer, Settings, WindowSettings};
 
 /// What things cost. All estimates of size are here and nowhere else; measured values go here.
 #[derive(Clone, Debug, PartialEq)]
@@ -91,7 +91,14 @@ impl MemoryModel {
             self.forecast + self.slot * (f.season_slots() + f.horizon / f.step).unsigned_abs()
         });
         let alarms = self.alarm * settings.thresholds.len() as u64;
-        self.series + kalman + panes + forecast + alarms
+        let models = kalman + forecast;
+        let of_kind = match settings.kind {
+            KindSetting::Gauge => models,
+            KindSetting::Counter => models + count * self.increase,
+            KindSetting::State => models + count * self.states,
+            KindSetting::Auto => (models + count * self.increase).max(count * self.states_found),
+        };
+        self.series + panes + of_kind + alarms
     }
 
     /// Bytes of the process at worst: `base + unacknowledged + 2·max_readings·reading (a batch in
@@ -118,7 +125,10 @@ impl MemoryModel {
         };
         let is_dear = |l: &&Layer| {
             let patch = &l.patch;
-            patch.windows.is_some() || patch.forecast.enabled.is_some() || patch.threshold.is_some()
+            patch.windows.is_some()
+                || patch.kind.is_some()
+                || patch.forecast.enabled.is_some()
+                || patch.threshold.is_some()
         };
         // Thousands of devices differ in little; pairs of the first hundred say enough.
         let dear: Vec<&Layer> = layers.iter().filter(is_dear).take(1000).collect();
@@ -386,7 +396,25 @@ mod tests {
                     [[profile]]\nmatch = { metric = 't*' }\nforecast = { step = '5m', season = ['7d'] }";
         let apart = text.replace("metric = 't*'", "device = 'b*'");
         let bytes = |text: &str| model.dearest_series(&Config::from_text(text).unwrap());
-        assert_eq!(bytes(text) - bytes(&apart), 16 * model.pane);
+        assert_eq!(bytes(text) - bytes(&apart), 16 * (model.pane + model.increase));
+    }
+
+    #[test]
+    fn views_and_states_cost_what_they_keep() {
+        let model = MemoryModel::default();
+        let bytes = |text: &str| {
+            let config = Config::from_text(&format!("[[profile]]\nmatch = {{}}\n{text}")).unwrap();
+            model.series_bytes(&config.settings("d", "m"), 16)
+        };
+        let gauge = |windows| bytes(&format!("kind = 'gauge'\nwindows = [{windows}]"));
+        let sliding = gauge("{ size = '1h', slide = '5m' }") - gauge("{ size = '5m' }");
+        assert_eq!(sliding, 12 * model.pane);
+        let state = bytes("kind = 'state'") - bytes("kind = 'gauge'");
+        assert_eq!(state, 16 * model.states);
+        assert!(model.pane >= size_of::<crate::batch::pane::Pane>() as u64);
+        let heap =
+            size_of::<crate::batch::states::States>() + crate::batch::states::States::HEAP_MAX;
+        assert!(model.states >= heap as u64);
     }
 
     #[test]

@@ -108,17 +108,31 @@ fn config(rng: &mut Rng) -> CoreConfig {
         valid: Some((-1e6, 1e6)),
         lateness: Some(LATENESS),
         hold: Some([0, 0, 2 * SECOND][rng.below(3) as usize]),
-        windows: Some(vec![window(10), window(60)]),
+        windows: Some(vec![
+            window(10),
+            // Panes of a minute, and a view of three.
+            WindowSettings {
+                size: 180 * SECOND,
+                slide: Some(60 * SECOND),
+                time_weighted: true,
+                ..window(60)
+            },
+        ]),
         ..Patch::default()
     };
-    let layer = Layer {
+    let layer = |device: &str, patch| Layer {
         origin: "simulation".to_owned(),
-        device: vec!["*".to_owned()],
+        device: vec![device.to_owned()],
         metric: vec!["*".to_owned()],
         patch,
     };
+    let kind = |kind| Patch { kind: Some(kind), ..Patch::default() };
     CoreConfig {
-        layers: vec![layer],
+        layers: vec![
+            layer("*", patch),
+            layer("d1", kind(KindSetting::Counter)),
+            layer("d3", kind(KindSetting::State)),
+        ],
         max_series: 100,
         max_panes: 1 + rng.below(4) as usize,
         max_ahead: 300 * SECOND,
