@@ -23,10 +23,10 @@ use crate::batch::states::States;
 use crate::batch::view::Views;
 use crate::journal::frame::FrameReading;
 use crate::output::{Aggregate, Alarm, Estimate, Forecast, Record, step_seconds};
-use crate::reading::{AttendedTime, EventTime, Finite};
+use crate::reading::{AttendedTime, EventTime, Finite, SECOND};
 
-/// Gaps beyond this many usual intervals do not count as covered.
 const SECONDS_PER_HOUR: f64 = 3600.0;
+/// For how many usual intervals a reading speaks when no other follows.
 const COVERED_INTERVALS: f64 = 3.0;
 /// Why the alarms of a series end with it.
 const LEFT: &str = "the series was silent for so long that it was given up";
@@ -378,7 +378,9 @@ impl UnitState {
             if self.last.is_some_and(|last| time < last.time) {
                 self.counts.unordered += 1;
                 let watermark = self.watermark(plan);
+                let closed = effects.closed.len();
                 self.fill(plan, context, (time, value), watermark, false, effects);
+                self.carry(plan, &mut effects.closed[closed..]);
             } else if settings.hold > 0 || self.order.held() > 0 {
                 // Readings held under an earlier setting go first.
                 let deadline = AttendedTime(context.pane.attended.0 + settings.hold);
@@ -415,7 +417,9 @@ impl UnitState {
         self.thresholds.tick(&settings.thresholds, unit, attended, &mut effects.events);
         self.follow(effects, events);
         let pending = self.order.pending_watermark(settings.lateness);
+        let closed = effects.closed.len();
         self.panes.close_due(attended, pending, &mut effects.closed);
+        self.carry(plan, &mut effects.closed[closed..]);
         self.view(plan, context, effects);
         true
     }
@@ -430,7 +434,9 @@ impl UnitState {
         let now = EventTime::clamped(context.pane.now.0);
         self.alarms.end_all(now, LEFT, &mut effects.events);
         self.follow(effects, events);
+        let closed = effects.closed.len();
         self.panes.close_all(&mut effects.closed);
+        self.carry(plan, &mut effects.closed[closed..]);
         self.view(plan, &context, effects);
     }
 
@@ -583,20 +589,15 @@ impl UnitState {
         }
         let gated = matches!(update.verdict, Verdict::Gated);
         self.counts.outliers += u64::from(gated);
-        let stretch = before.filter(|_| self.is_covered(time)).map(|last| Stretch {
-            from: last.time,
-            to: time,
-            value: last.value,
-            is_state: kind == Kind::State,
-        });
-        if let Some(stretch) = &stretch {
-            self.panes.cover(stretch);
-        }
+        let stretch = self.stretch(plan, Some(time));
+        self.learn_interval(time);
+        let closed = effects.closed.len();
         // As of this reading's turn: held readings that follow must still find their panes.
         let watermark = Watermark::behind(time, plan.settings.lateness);
         self.fill(plan, context, (time, value), watermark, gated, effects);
         if let Some(stretch) = &stretch {
-            self.panes.cover_opened(stretch);
+            self.panes.cover(stretch);
+            effects.closed[closed..].iter_mut().for_each(|pane| pane.cover(stretch));
         }
         if let Some(step) = &step {
             self.panes.count_increase(time, step, since);
@@ -687,23 +688,45 @@ impl UnitState {
             time,
             value,
             outlier,
+            self.last.map(|last| last.time),
             &mut effects.closed,
         );
     }
 
-    /// Learns the usual interval, and says whether the time since the last reading counts as covered.
-    fn is_covered(&mut self, time: EventTime) -> bool {
-        let Some(last) = &self.last else { return false };
+    /// Learns the usual interval.
+    fn learn_interval(&mut self, time: EventTime) {
+        let Some(last) = &self.last else { return };
         let seconds = time.seconds_since(last.time);
         if seconds <= 0.0 {
-            return false;
+            return;
         }
         if self.interval == 0.0 {
             self.interval = seconds;
         }
-        let covered = seconds <= COVERED_INTERVALS * self.interval;
         self.interval += (seconds.min(10.0 * self.interval) - self.interval) / 8.0;
-        covered
+    }
+
+    /// The time for which the last reading speaks: until the next one, `until`, and at most for some
+    /// usual intervals. Nothing before these are known.
+    fn stretch(&self, plan: &Plan, until: Option<EventTime>) -> Option<Stretch> {
+        let last = self.last.filter(|_| !self.severed && self.interval > 0.0)?;
+        let most = (COVERED_INTERVALS * self.interval * SECOND as f64) as i64;
+        let far = EventTime::clamped(last.time.nanos().saturating_add(most));
+        Some(Stretch {
+            from: last.time,
+            to: until.map_or(far, |until| until.min(far)),
+            value: last.value,
+            is_state: self.kind(plan) == Kind::State,
+        })
+    }
+
+    /// Credits panes that closed before the next reading in order; see [`Pane::cover`].
+    fn carry(&self, plan: &Plan, closed: &mut [Pane]) {
+        if !closed.is_empty()
+            && let Some(stretch) = self.stretch(plan, None)
+        {
+            closed.iter_mut().for_each(|pane| pane.cover(&stretch));
+        }
     }
 
     /// Turns the panes that closed into views.

@@ -610,6 +610,65 @@ fn explain_names_every_value_and_where_it_comes_from() {
 }
 
 #[test]
+fn kinds_scale_and_sliding_windows() {
+    let profile = |text: &str| format!("[[profile]]\nmatch = {{}}\n{text}");
+    let check = |text: &str, expected: &str| check_fault(&profile(text), expected);
+    let settings = config(&profile(
+        "kind = 'counter'\nscale = 0.1\noffset = -40\nwrap = 65536\n\
+         windows = [{ size = '1h', slide = '5m', time_weighted = true }]",
+    ));
+    let settings = settings.settings("d", "m");
+    assert_eq!((settings.kind, settings.scale), (KindSetting::Counter, 0.1));
+    assert_eq!((settings.offset, settings.wrap), (-40.0, Some(65536.0)));
+    let window = &settings.windows[0];
+    assert_eq!((window.pane_size(), window.view_panes()), (300 * SECOND, 12));
+    assert!(window.time_weighted);
+    check(
+        "scale = 0",
+        "weir.toml:3:9: [[profile]] scale = 0: must be a number other than 0; write e.g. 0.1",
+    );
+    check(
+        "windows = [{ size = '1h', slide = '7m' }]",
+        "weir.toml:3:35: [[profile]] windows.slide = '7m': size must be a whole number (two or more) of slides; write e.g. { size = \"1h\", slide = \"5m\" }",
+    );
+    check(
+        "windows = [{ size = '7d', slide = '12h', align = 'local' }]",
+        "weir.toml:3:35: [[profile]] windows.slide = '12h': a window with align = \"local\" must slide by whole days; write e.g. { size = \"7d\", slide = \"1d\", align = \"local\" }, or align = \"epoch\"",
+    );
+    for (windows, fault) in [
+        (
+            "{ size = '5m' }, { size = '1h', slide = '5m' }",
+            "another window has panes of this slide",
+        ),
+        ("{ size = '1d', slide = '1m' }", "together have 1440 panes"),
+        (
+            "{ size = '1h', slide = '2m', quantiles = [0.5] }",
+            "with quantiles together have 30 panes",
+        ),
+    ] {
+        let found = faults(&profile(&format!("windows = [{windows}]")));
+        assert!(found.len() == 1 && found[0].contains(fault), "{found:?}");
+    }
+    let warned = config(&profile("kind = 'gauge'\nwrap = 65536"));
+    assert!(warned.warnings[0].contains("wrap has no effect"), "{:?}", warned.warnings);
+}
+
+#[test]
+fn a_state_is_modelled_where_that_is_asked_for_it() {
+    let asked = |text: &str| {
+        let settings = config(text).settings("d", "m");
+        (settings.kalman_asked, settings.forecast_asked)
+    };
+    let all = "[[profile]]\nmatch = {}\nkalman = { gate = 0.99 }\nforecast = { step = '30m' }\n";
+    let state = "[[profile]]\nmatch = { metric = 'm' }\nkind = 'state'\n";
+    assert_eq!(asked(all), (false, false));
+    assert_eq!(asked(&format!("{all}{state}")), (false, false), "set for whatever it may be");
+    assert_eq!(asked(&format!("{state}{all}")), (true, true));
+    assert_eq!(asked(&format!("{state}kalman.gate = 0.99")), (true, false));
+    assert_eq!(asked(&format!("{state}[[device]]\nid = 'd'\nforecast = true")), (false, true));
+}
+
+#[test]
 fn the_examples_load_without_warnings() {
     let mut loaded = 0;
     for entry in std::fs::read_dir(repository("configs")).unwrap() {
