@@ -32,6 +32,7 @@ mod naive;
 mod plan;
 pub mod recursion;
 mod score;
+mod search;
 mod start;
 
 #[cfg(test)]

@@ -88,7 +88,8 @@ impl Model {
                 factors.rotate_right(phase(slot, m));
                 Season::Additive(factors)
             };
-            let components = Components { level: initial.level, trend: initial.trend, season };
+            let (level, trend) = (initial.level, initial.trend);
+            let components = Components { level, trend, season, residual: 0.0 };
             Stage::Running { components, last: vec![None; m.max(1)] }
         });
         Model { step: plan.step, season_length: m, stage, ..Model::default() }
@@ -214,7 +215,7 @@ impl Model {
             Some(_) => 0.0,
             None => self.errors.correlation(),
         };
-        variance_factors(&plan.parameters, plan.season_length, correlation)
+        variance_factors(&plan.parameters, (plan.season_length, 0), correlation)
     }
 
     /// By how much the variance of the next slot's forecast exceeds sigma2, for the slots missed
@@ -336,7 +337,9 @@ impl Model {
                     each(mean, sigma2 * factor);
                 }
                 let rung = match (&components.season, plan.trend) {
-                    (Season::Additive(_), _) => Rung::HoltWinters,
+                    (Season::Additive(_) | Season::Multiplicative(_) | Season::Double(..), _) => {
+                        Rung::HoltWinters
+                    }
                     (Season::None, Trend::None) => Rung::Ses,
                     (Season::None, Trend::Additive | Trend::Damped) => Rung::Holt,
                 };

@@ -127,7 +127,7 @@ fn parameters(settings: &ForecastSettings, season_length: usize) -> Parameters {
         Trend::Damped => (within(given.beta, alpha), within(given.phi, 1.0)),
     };
     let gamma = if season_length == 0 { 0.0 } else { within(given.gamma, 1.0 - alpha) };
-    Parameters { alpha, beta, gamma, phi }
+    Parameters { alpha, beta, gamma, phi, ..Parameters::default() }
 }
 
 /// How many standard deviations an interval reaches to each side, given how many errors the

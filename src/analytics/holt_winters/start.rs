@@ -97,7 +97,7 @@ pub(super) fn states(
     let level = reference + (centre - slope);
     let trend = if trend == Trend::None { 0.0 } else { slope };
     let fitted = period + usize::from(has_line);
-    Some((Components { level, trend, season }, fitted))
+    Some((Components { level, trend, season, residual: 0.0 }, fitted))
 }
 
 fn observed(history: &History) -> impl Iterator<Item = (usize, f64)> {
