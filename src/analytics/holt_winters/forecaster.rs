@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::model::Model;
 use super::plan::{ForecastPlan, HORIZON_MAX, VALUE_MAX};
-use super::{Forecast, SlotsClosed};
+use super::{Fit, FitJob, Forecast, SlotsClosed};
 use crate::reading::{EventTime, Finite};
 
 /// Slot end of a forecaster that has seen nothing: every time lies past it.
@@ -143,20 +143,37 @@ impl Forecaster {
         let quantile = plan.quantile.at(basis.errors);
         let score = self.model.score(basis.rung);
         let bounded = |value: f64| value.clamp(-f64::MAX, f64::MAX);
-        let ends = |sign: f64| {
-            points.iter().map(|&(mean, v)| bounded(mean + sign * quantile * v.sqrt())).collect()
+        let ends = |reach: f64| {
+            points.iter().map(|&(mean, v)| bounded(basis.end(mean, v, reach))).collect()
         };
         Some(Forecast {
             origin: EventTime::clamped(next * plan.step),
             step: plan.step,
             nominal: plan.nominal,
-            lower: ends(-1.0),
-            upper: ends(1.0),
+            lower: ends(-quantile),
+            upper: ends(quantile),
             mean: points.iter().map(|&(mean, _)| bounded(mean)).collect(),
             model: basis.rung.name(),
             coverage: score.coverage(),
             skill: score.skill(),
         })
+    }
+
+    /// A fit, when one is due: once for each point of the schedule (with a season of m slots after 2, 3,
+    /// 7, 14, 21, 28 seasons, then every 28; without one after 30, 100, 300, 1000 slots, then every 1000).
+    /// Ask whenever [`observe`](Self::observe) has closed slots. `None` where the settings leave nothing to fit.
+    pub fn take_fit_job(&mut self, plan: &ForecastPlan) -> Option<FitJob> {
+        if self.slot_end == NEVER {
+            return None;
+        }
+        let open = self.slot_end.div_euclid(plan.step) - 1;
+        self.model.take_fit_job(plan, open)
+    }
+
+    /// Hands in what a job found. It is adopted when exactly one more slot than [`Fit::at`] has
+    /// closed; one that comes later, or that was not asked for, is ignored.
+    pub fn offer(&mut self, fit: Fit) {
+        self.model.offer(fit);
     }
 
     #[cfg(test)]

@@ -26,11 +26,16 @@
 //! until the start, two numbers a phase after it); the same readings give the same bits, however
 //! often the state was written and read between.
 
+mod contest;
+mod fit;
 mod forecaster;
+mod member;
 mod model;
 mod naive;
 mod plan;
 pub mod recursion;
+mod ring;
+mod schedule;
 mod score;
 mod search;
 mod start;
@@ -38,6 +43,7 @@ mod start;
 #[cfg(test)]
 mod tests;
 
+pub use fit::{Fit, FitJob};
 pub use forecaster::Forecaster;
 pub use plan::ForecastPlan;
 

@@ -4,13 +4,16 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
-use super::Expected;
+use super::contest::Contest;
+use super::fit::{self, Fit, FitJob};
+use super::member::{Member, Shape, Spec};
 use super::naive::SeasonalNaive;
 use super::plan::ForecastPlan;
-use super::recursion::{Components, Season, phase, variance_factors};
+use super::recursion::{Components, Season, phase};
+use super::ring::Ring;
 use super::score::{ErrorScale, Rung, Score};
 use super::start::{self, History};
-use crate::analytics::settings::Trend;
+use super::{Expected, schedule};
 
 /// One-step errors beyond this start the model afresh: their squares, summed, would overflow.
 const ERROR_MAX: f64 = 1e140;
@@ -18,11 +21,11 @@ const ERROR_MAX: f64 = 1e140;
 /// Everything behind the open slot.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Model {
-    /// The plan's step and season length when it began; another plan begins afresh.
+    /// The plan's step and season lengths when it began; another plan begins afresh.
     #[serde(rename = "t")]
     step: i64,
     #[serde(rename = "m")]
-    season_length: usize,
+    seasons: [usize; 2],
     /// Missing slots since the last observed one; at most the plan's gap limit, which means that
     /// the level is no longer believed.
     #[serde(rename = "g")]
@@ -33,6 +36,23 @@ pub(super) struct Model {
     score: Score,
     #[serde(rename = "k")]
     stage: Stage,
+    /// Slots closed since the first, missing ones included; the fits' clock.
+    #[serde(rename = "n")]
+    slots: u64,
+    /// What fits are made from; empty when the plan wants none.
+    #[serde(rename = "h", default, skip_serializing_if = "is_empty")]
+    ring: Ring,
+    /// `slots` when the ring last began, when the last fit was asked for; the fit that waits.
+    #[serde(rename = "b")]
+    began: u64,
+    #[serde(rename = "a")]
+    asked: u64,
+    #[serde(rename = "f", default, skip_serializing_if = "Option::is_none")]
+    pending: Option<Box<Fit>>,
+}
+
+fn is_empty(ring: &Ring) -> bool {
+    ring.len() == 0
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -47,15 +67,24 @@ enum Stage {
         #[serde(rename = "h")]
         history: History,
     },
-    /// Rungs `holt-winters`, `holt`, `ses`.
+    /// All rungs above.
     #[serde(rename = "r")]
-    Running {
-        #[serde(rename = "c")]
-        components: Components,
-        /// Last observed slot mean by phase (without a season: one element): the naive forecast.
-        #[serde(rename = "y")]
-        last: Vec<Option<f64>>,
-    },
+    Running(Box<Running>),
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Running {
+    /// One model, or two whose forecasts are averaged.
+    #[serde(rename = "c")]
+    members: Vec<Member>,
+    /// Last observed slot mean by phase (without a season: one element): the naive forecast.
+    #[serde(rename = "y")]
+    last: Vec<Option<f64>>,
+    /// Its errors.
+    #[serde(rename = "e")]
+    naive: ErrorScale,
+    #[serde(rename = "v")]
+    contest: Contest,
 }
 
 impl Default for Stage {
@@ -68,6 +97,16 @@ impl Default for Stage {
 pub(super) struct Basis {
     pub rung: Rung,
     pub errors: f64,
+    /// Variances are those of the logarithm.
+    pub log: bool,
+}
+
+impl Basis {
+    /// End of an interval `reach` standard deviations from `mean`.
+    pub fn end(&self, mean: f64, variance: f64, reach: f64) -> f64 {
+        let by = reach * variance.sqrt();
+        if self.log { mean * libm::exp(by) } else { mean + by }
+    }
 }
 
 /// What closing a slot showed.
@@ -76,34 +115,117 @@ pub(super) struct Outcome {
     pub restarted: bool,
 }
 
+impl Running {
+    fn new(plan: &ForecastPlan, members: Vec<Member>) -> Running {
+        let last = vec![None; plan.season_length().max(1)];
+        Running { members, last, naive: ErrorScale::default(), contest: Contest::default() }
+    }
+
+    /// Errors and variances are those of the logarithm: when all members work on it.
+    fn log(&self) -> bool {
+        self.members.iter().all(|member| member.spec.log)
+    }
+
+    fn rung(&self) -> Rung {
+        match self.members.as_slice() {
+            [member] => member.spec.rung,
+            _ => Rung::Combination,
+        }
+    }
+
+    /// Forecasts from `slot` (the next) on, the members' average.
+    fn points(&self, slot: i64) -> impl Iterator<Item = f64> {
+        let mut members: Vec<_> = self.members.iter().map(|m| m.points(slot)).collect();
+        let share = 1.0 / members.len() as f64;
+        std::iter::repeat_with(move || {
+            members.iter_mut().filter_map(Iterator::next).map(|p| share * p).sum()
+        })
+    }
+
+    /// Class-1 variances as multiples of sigma2, the members' average.
+    fn variance_factors(&self, correlation: f64) -> impl Iterator<Item = f64> + use<> {
+        let mut members: Vec<_> =
+            self.members.iter().map(|m| m.variance_factors(correlation)).collect();
+        let share = 1.0 / members.len() as f64;
+        std::iter::repeat_with(move || {
+            members.iter_mut().filter_map(Iterator::next).map(|f| share * f).sum()
+        })
+    }
+
+    /// Takes in a slot; the error in the scale of [`log`](Self::log).
+    fn step(&mut self, robust: bool, slot: i64, observed: Option<f64>) -> Option<f64> {
+        let predicted = self.points(slot).next()?;
+        let log = self.log();
+        for member in &mut self.members {
+            let at = member.components.season.phase_of(slot);
+            let inward = observed.and_then(|y| member.spec.inward(y));
+            member.step(at, inward, robust);
+        }
+        let y = observed?;
+        let m = self.last.len();
+        if let Some(naive) = self.last[phase(slot, m)].replace(y) {
+            let error = y - naive;
+            let memory = 1.0 - 1.0 / (10 * m.max(20)) as f64;
+            self.naive.add(memory, error.clamp(-ERROR_MAX, ERROR_MAX));
+        }
+        match log {
+            false => Some(y - predicted),
+            true => (y > 0.0).then(|| libm::log(y) - libm::log(predicted)),
+        }
+    }
+
+    fn is_finite_at(&self, slot: i64) -> bool {
+        self.members.iter().all(|m| m.components.is_finite_at(slot))
+    }
+
+    fn rung_and_yield(&self) -> (Rung, bool) {
+        let yields = self.contest.yields && self.naive.weight > 0.0;
+        match (yields, self.last.len()) {
+            (false, _) => (self.rung(), false),
+            (true, 1) => (Rung::Naive, true),
+            (true, _) => (Rung::SeasonalNaive, true),
+        }
+    }
+}
+
 impl Model {
     /// For a series whose first slot is `slot`.
     pub(super) fn new(plan: &ForecastPlan, slot: i64) -> Model {
-        let m = plan.season_length;
         let stage = plan.initial.as_ref().map_or_else(Stage::default, |initial| {
-            let season = if m == 0 {
-                Season::None
-            } else {
-                let mut factors = initial.season.clone();
+            let mut factors = initial.season.clone();
+            if !factors.is_empty() {
+                let m = factors.len();
                 factors.rotate_right(phase(slot, m));
-                Season::Additive(factors)
+            }
+            let season = match plan.spec.shape {
+                Shape::Additive(_) => Season::Additive(factors),
+                Shape::Multiplicative(_) => Season::Multiplicative(factors),
+                Shape::Plain | Shape::Double(..) => Season::None,
             };
             let (level, trend) = (initial.level, initial.trend);
             let components = Components { level, trend, season, residual: 0.0 };
-            Stage::Running { components, last: vec![None; m.max(1)] }
+            let members = vec![Member::new(plan.spec, components)];
+            Stage::Running(Box::new(Running::new(plan, members)))
         });
-        Model { step: plan.step, season_length: m, stage, ..Model::default() }
+        Model { step: plan.step, seasons: plan.scope.seasons, stage, ..Model::default() }
     }
 
     /// True when this state can go on under `plan`; also guards every index taken by phase.
     pub(super) fn fits(&self, plan: &ForecastPlan) -> bool {
-        let m = plan.season_length;
+        let m = plan.season_length();
         self.step == plan.step
-            && self.season_length == m
+            && self.seasons == plan.scope.seasons
             && match &self.stage {
                 Stage::Start { history, .. } => history.len() <= start::capacity(m),
-                Stage::Running { components, last } => {
-                    components.season.length() == m && last.len() == m.max(1)
+                Stage::Running(running) => {
+                    let whole = |member: &Member| match &member.components.season {
+                        Season::None => true,
+                        Season::Additive(f) | Season::Multiplicative(f) => !f.is_empty(),
+                        Season::Double(first, second) => !first.is_empty() && !second.is_empty(),
+                    };
+                    running.last.len() == m.max(1)
+                        && !running.members.is_empty()
+                        && running.members.iter().all(whole)
                 }
             }
     }
@@ -115,6 +237,22 @@ impl Model {
         slot: i64,
         observed: Option<f64>,
     ) -> Outcome {
+        let mut outcome = self.take(plan, slot, observed);
+        self.slots = self.slots.saturating_add(1);
+        if plan.ring > 0 {
+            self.ring.push(plan.ring, observed);
+        }
+        let due = |fit: &mut Box<Fit>| self.slots >= schedule::adopted(fit.at);
+        if let Some(fit) = self.pending.take_if(due)
+            && self.slots == schedule::adopted(fit.at)
+            && fit.at >= self.began
+        {
+            outcome.restarted |= self.adopt(plan, slot, &fit);
+        }
+        outcome
+    }
+
+    fn take(&mut self, plan: &ForecastPlan, slot: i64, observed: Option<f64>) -> Outcome {
         let Some(y) = observed else {
             self.miss(plan, slot);
             return Outcome { expected: None, restarted: false };
@@ -131,15 +269,13 @@ impl Model {
                 push(history, plan, Some(y));
                 let error = level.map(|level| y - level);
                 *level = level.map_or(Some(y), |level| {
-                    Some(level + plan.parameters.alpha * error.unwrap_or_default())
+                    Some(level + plan.spec.parameters.alpha * error.unwrap_or_default())
                 });
                 error
             }
-            Stage::Running { components, last } => {
-                let error = components.step(&plan.parameters, slot, Some(y)).error;
-                let m = last.len();
-                last[phase(slot, m)] = Some(y);
-                error.map(|e| if components.is_finite_at(slot) { e } else { f64::INFINITY })
+            Stage::Running(running) => {
+                let error = running.step(plan.robust, slot, Some(y));
+                if running.is_finite_at(slot) { error } else { Some(f64::INFINITY) }
             }
         };
         if error.is_some_and(|e| e.abs() > ERROR_MAX || e.is_nan()) {
@@ -156,8 +292,24 @@ impl Model {
                 self.score.compare((y - expected.mean).abs(), (y - naive).abs());
             }
         }
+        self.contend(plan, slot, y, naive);
         let restarted = self.climb(plan, slot, y);
         Outcome { expected, restarted }
+    }
+
+    /// Counts an observed slot in the contest with the naive forecast.
+    fn contend(&mut self, plan: &ForecastPlan, slot: i64, y: f64, naive: Option<f64>) {
+        let Stage::Running(running) = &mut self.stage else { return };
+        if plan.initial.is_some() {
+            return;
+        }
+        let m = plan.season_length();
+        running.contest.observe(m, slot, y, naive);
+        if running.contest.is_due(slot) {
+            let mut contest = std::mem::take(&mut running.contest);
+            contest.begin(m, slot + 1, y, running.points(slot + 1));
+            running.contest = contest;
+        }
     }
 
     /// A missing slot: predicted through.
@@ -166,8 +318,8 @@ impl Model {
         self.errors.previous = 0.0;
         match &mut self.stage {
             Stage::Start { history, .. } => push(history, plan, None),
-            Stage::Running { components, .. } => {
-                components.step(&plan.parameters, slot, None);
+            Stage::Running(running) => {
+                running.step(plan.robust, slot, None);
             }
         }
     }
@@ -176,9 +328,16 @@ impl Model {
     pub(super) fn interrupt(&mut self, plan: &ForecastPlan) {
         self.missed = plan.gap_limit;
         self.errors.previous = 0.0;
+        self.ring.clear();
+        (self.began, self.asked, self.pending) = (self.slots, self.slots, None);
         match &mut self.stage {
             Stage::Start { history, .. } => history.clear(),
-            Stage::Running { components, .. } => components.trend = 0.0,
+            Stage::Running(running) => {
+                for member in &mut running.members {
+                    member.components.trend = 0.0;
+                    member.components.residual = 0.0;
+                }
+            }
         }
     }
 
@@ -190,11 +349,16 @@ impl Model {
                 *level = Some(y);
                 history.push_back(Some(y));
             }
-            Stage::Running { components, last } => {
-                components.level = components.season.level_of(y, slot);
-                components.trend = 0.0;
-                let m = last.len();
-                last[phase(slot, m)] = Some(y);
+            Stage::Running(running) => {
+                for member in &mut running.members {
+                    if let Some(y) = member.spec.inward(y) {
+                        member.components.level = member.components.season.level_of(y, slot);
+                    }
+                    member.components.trend = 0.0;
+                    member.components.residual = 0.0;
+                }
+                let m = running.last.len();
+                running.last[phase(slot, m)] = Some(y);
             }
         }
     }
@@ -203,19 +367,22 @@ impl Model {
     fn restart(&mut self, y: f64) {
         *self = Model {
             step: self.step,
-            season_length: self.season_length,
+            seasons: self.seasons,
             stage: Stage::Start { level: Some(y), history: VecDeque::from([Some(y)]) },
+            slots: self.slots,
+            began: self.slots,
+            asked: self.slots,
             ..Model::default()
         };
     }
 
-    /// [`variance_factors`] with the correlation of the errors seen; runs from `initial` do without.
-    fn variance_factors(&self, plan: &ForecastPlan) -> impl Iterator<Item = f64> {
+    /// Class-1 variance factors with the correlation of the errors seen; runs from `initial` do without.
+    fn variance_factors(&self, plan: &ForecastPlan, running: &Running) -> impl Iterator<Item = f64> {
         let correlation = match plan.initial {
             Some(_) => 0.0,
             None => self.errors.correlation(),
         };
-        variance_factors(&plan.parameters, (plan.season_length, 0), correlation)
+        running.variance_factors(correlation)
     }
 
     /// By how much the variance of the next slot's forecast exceeds sigma2, for the slots missed
@@ -225,55 +392,135 @@ impl Model {
         match &self.stage {
             _ if self.missed == 0 || plan.initial.is_some() => 1.0,
             Stage::Start { .. } => f64::from(self.missed) + 1.0,
-            Stage::Running { .. } => {
-                self.variance_factors(plan).nth(self.missed as usize).unwrap_or(1.0)
+            Stage::Running(running) => {
+                self.variance_factors(plan, running).nth(self.missed as usize).unwrap_or(1.0)
             }
         }
     }
 
-    /// Starts Holt-Winters when the history carries it, after the slot of mean `y`. True when its
+    /// Starts the plan's model when the history carries it, after the slot of mean `y`. True when its
     /// numbers would have overflowed, so that everything starts afresh.
     fn climb(&mut self, plan: &ForecastPlan, slot: i64, y: f64) -> bool {
         let Stage::Start { history, .. } = &self.stage else { return false };
-        if !start::is_ready(history, plan.season_length) {
+        if !start::is_ready(history, plan.season_length()) {
             return false;
         }
-        let first = slot + 1 - history.len() as i64;
-        let states = start::states(history, first, plan.season_length, plan.trend);
-        let Some((mut components, fitted)) = states else { return false };
-        let mut last = vec![None; plan.season_length.max(1)];
-        let m = last.len();
-        let mut errors = ErrorScale::default();
-        for (slot, observed) in (first..).zip(history) {
-            match components.step(&plan.parameters, slot, *observed).error {
-                Some(e) => {
-                    errors.add(1.0, e);
-                    last[phase(slot, m)] = *observed;
+        let values: Vec<f64> = history.iter().map(|y| y.unwrap_or(f64::NAN)).collect();
+        let fitted = plan.season_length().max(1) + 1;
+        match self.begin(plan, &[plan.spec], &values, slot, fitted) {
+            Some(true) => self.restart(y),
+            // The form does not suit the series (a value without logarithm): its sibling that does.
+            None if plan.spec.is_picky() => {
+                let restarted = self.begin(plan, &[plan.spec.plainer()], &values, slot, fitted);
+                if restarted == Some(true) {
+                    self.restart(y);
                 }
-                None => errors.previous = 0.0,
+                return restarted == Some(true);
             }
-            if !(errors.sum.is_finite() && components.is_finite_at(slot)) {
-                self.restart(y);
-                return true;
+            Some(false) | None => return false,
+        }
+        true
+    }
+
+    /// Puts `specs` to work with the states that they have after `values`, the last of which is `slot`.
+    /// True when their numbers overflowed; `None` when they have no states.
+    fn begin(
+        &mut self,
+        plan: &ForecastPlan,
+        specs: &[Spec],
+        values: &[f64],
+        slot: i64,
+        fitted: usize,
+    ) -> Option<bool> {
+        let first = slot + 1 - values.len() as i64;
+        let mut last = vec![None; plan.season_length().max(1)];
+        let m = last.len();
+        let (mut errors, mut naive) = (ErrorScale::default(), ErrorScale::default());
+        let log = specs.iter().all(|spec| spec.log);
+        let memory = if values.len() > 4 * m { plan.memory } else { 1.0 };
+        let mut observe = |t: usize, observed: Option<f64>, predicted: f64| {
+            let Some(y) = observed else {
+                errors.previous = 0.0;
+                return;
+            };
+            match log {
+                false => errors.add(memory, y - predicted),
+                true if y > 0.0 => errors.add(memory, libm::log(y) - libm::log(predicted)),
+                true => {}
             }
+            if let Some(before) = last[phase(first + t as i64, m)].replace(y) {
+                naive.add(memory, (y - before).clamp(-ERROR_MAX, ERROR_MAX));
+            }
+        };
+        let members = fit::run_through(specs, values, first, plan.robust, &mut observe)?;
+        let slots = first..=slot;
+        let is_finite = |member: &Member| {
+            slots.clone().rev().take(SLOTS_CHECKED).all(|s| member.components.is_finite_at(s))
+        };
+        if !(errors.sum.is_finite() && errors.sum < ERROR_MAX * ERROR_MAX)
+            || !members.iter().all(is_finite)
+        {
+            return Some(true);
         }
         // The states were fitted to the same slots: count the errors that were free.
         errors.weight = f64::max(errors.weight - fitted as f64, 1.0);
         self.errors = errors;
-        self.stage = Stage::Running { components, last };
+        let running = Running { members, last, naive, contest: Contest::default() };
+        self.stage = Stage::Running(Box::new(running));
+        Some(false)
+    }
+
+    /// A fit's models take over after `slot`.
+    fn adopt(&mut self, plan: &ForecastPlan, slot: i64, fit: &Fit) -> bool {
+        let values = self.ring.to_vec();
+        let before = self.errors;
+        // What cannot be replayed is not adopted; the model at work goes on.
+        if self.begin(plan, &fit.members, &values, slot, 0) != Some(false) {
+            return false;
+        }
+        self.errors.previous = if before.previous == 0.0 { 0.0 } else { self.errors.previous };
         false
+    }
+
+    /// A fit, when one is due.
+    pub(super) fn take_fit_job(&mut self, plan: &ForecastPlan, next: i64) -> Option<FitJob> {
+        let seen = self.slots - self.began;
+        let due = schedule::last_due(plan.scope.seasons, seen)?;
+        if plan.ring == 0 || self.began + due <= self.asked || !self.fits(plan) {
+            return None;
+        }
+        self.asked = self.slots;
+        let values = self.ring.to_vec();
+        let first = next - values.len() as i64;
+        Some(FitJob { at: self.slots, first, values, scope: plan.scope.clone() })
+    }
+
+    /// Keeps `fit` until its slot comes. One that is not awaited, or not in order, is left.
+    pub(super) fn offer(&mut self, fit: Fit) {
+        let awaited = fit.at == self.asked && self.slots < schedule::adopted(fit.at);
+        if awaited && fit.is_sound(self.seasons) {
+            self.pending = Some(Box::new(fit));
+        }
     }
 
     /// Changes everything that was seen and learned of the level by `shift`.
     pub(super) fn shift(&mut self, shift: impl Fn(&mut f64)) {
+        self.ring.shift(&shift);
         match &mut self.stage {
             Stage::Start { level, history } => {
                 level.iter_mut().for_each(&shift);
                 history.iter_mut().flatten().for_each(&shift);
             }
-            Stage::Running { components, last } => {
-                shift(&mut components.level);
-                last.iter_mut().flatten().for_each(&shift);
+            Stage::Running(running) => {
+                for member in &mut running.members {
+                    let mut level = member.spec.outward(member.components.level);
+                    shift(&mut level);
+                    if let Some(level) = member.spec.inward(level) {
+                        member.components.level = level;
+                    }
+                }
+                running.last.iter_mut().flatten().for_each(&shift);
+                running.contest.shift(&shift);
             }
         }
     }
@@ -286,7 +533,7 @@ impl Model {
     #[cfg(test)]
     pub(super) fn components(&self) -> Option<&Components> {
         match &self.stage {
-            Stage::Running { components, .. } => Some(components),
+            Stage::Running(running) => running.members.first().map(|m| &m.components),
             Stage::Start { .. } => None,
         }
     }
@@ -300,9 +547,9 @@ impl Model {
     /// was seen) the last observed slot. With `initial` and a season: `None` before that phase was seen.
     fn naive(&self, slot: i64) -> Option<f64> {
         match &self.stage {
-            Stage::Running { last, .. } => last[phase(slot, last.len())],
+            Stage::Running(running) => running.last[phase(slot, running.last.len())],
             Stage::Start { history, .. } => {
-                let seasonal = match self.season_length {
+                let seasonal = match self.seasons[0] {
                     0 => None,
                     m => history.iter().rev().skip(m - 1).step_by(m).flatten().next(),
                 };
@@ -315,8 +562,11 @@ impl Model {
     fn issue(&self, plan: &ForecastPlan, slot: i64) -> Option<(Rung, Expected)> {
         let (mut mean, mut variance) = (0.0, 0.0);
         let basis = self.project(plan, slot, 1, |m, v| (mean, variance) = (m, v))?;
-        let half = plan.quantile.at(basis.errors) * variance.sqrt();
-        Some((basis.rung, Expected { mean, lower: mean - half, upper: mean + half }))
+        let reach = plan.quantile.at(basis.errors);
+        let (lower, upper) = (basis.end(mean, variance, -reach), basis.end(mean, variance, reach));
+        let bounded = |value: f64| value.clamp(-f64::MAX, f64::MAX);
+        let expected = Expected { mean, lower: bounded(lower), upper: bounded(upper) };
+        Some((basis.rung, expected))
     }
 
     /// Calls `each` with mean and variance of the `steps` slots from `slot` (the next) on. `None`,
@@ -329,43 +579,51 @@ impl Model {
         mut each: impl FnMut(f64, f64),
     ) -> Option<Basis> {
         match &self.stage {
-            Stage::Running { components, .. } => {
+            Stage::Running(running) => {
+                let (rung, yields) = running.rung_and_yield();
+                if yields {
+                    let sigma2 = running.naive.sigma2()?;
+                    let (mut last, m) = (running.last.clone(), running.last.len());
+                    start::fill_circular(&mut last);
+                    for h in 0..steps {
+                        let mean = last[phase(slot + h as i64, m)].unwrap_or(0.0);
+                        let seasons = (h + self.missed as usize) / m + 1;
+                        each(mean, sigma2 * seasons as f64);
+                    }
+                    return Some(Basis { rung, errors: running.naive.weight, log: false });
+                }
                 let sigma2 = self.errors.sigma2()?;
-                let factors = self.variance_factors(plan);
-                let points = components.points(&plan.parameters, slot);
-                for (mean, factor) in points.zip(factors.skip(self.missed as usize)).take(steps) {
+                let factors = self.variance_factors(plan, running).skip(self.missed as usize);
+                for (mean, factor) in running.points(slot).zip(factors).take(steps) {
                     each(mean, sigma2 * factor);
                 }
-                let rung = match (&components.season, plan.trend) {
-                    (Season::Additive(_) | Season::Multiplicative(_) | Season::Double(..), _) => {
-                        Rung::HoltWinters
-                    }
-                    (Season::None, Trend::None) => Rung::Ses,
-                    (Season::None, Trend::Additive | Trend::Damped) => Rung::Holt,
-                };
-                Some(Basis { rung, errors: self.errors.weight })
+                Some(Basis { rung, errors: self.errors.weight, log: running.log() })
             }
             Stage::Start { level, history } => {
-                if let Some(naive) = SeasonalNaive::new(history, plan.season_length) {
+                if let Some(naive) = SeasonalNaive::new(history, plan.season_length()) {
                     for h in 0..steps {
                         let (mean, variance) = naive.at(h);
                         each(mean, variance);
                     }
-                    return Some(Basis { rung: Rung::SeasonalNaive, errors: naive.errors });
+                    let rung = Rung::SeasonalNaive;
+                    return Some(Basis { rung, errors: naive.errors, log: false });
                 }
                 let (level, sigma2) = ((*level)?, self.errors.sigma2()?);
                 for h in 1..=steps {
                     each(level, sigma2 * (h as f64 + f64::from(self.missed)));
                 }
-                Some(Basis { rung: Rung::Level, errors: self.errors.weight })
+                Some(Basis { rung: Rung::Level, errors: self.errors.weight, log: false })
             }
         }
     }
 }
 
+/// Slots back from the newest whose factors are looked at after a replay: all phases of the longest season.
+const SLOTS_CHECKED: usize = 2016;
+
 /// Appends to the history, forgetting the oldest beyond its capacity.
 fn push(history: &mut History, plan: &ForecastPlan, slot: Option<f64>) {
-    if history.len() >= start::capacity(plan.season_length) {
+    if history.len() >= start::capacity(plan.season_length()) {
         history.pop_front();
     }
     history.push_back(slot);

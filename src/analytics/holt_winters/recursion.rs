@@ -221,13 +221,21 @@ impl Components {
     /// Forecasts of the slots from `slot` (the next one) on, without end:
     /// l + (phi + … + phi^h)·b combined with the season factors, plus rho^h·r.
     /// Source: as [`step_at`](Self::step_at), table 2.1.
-    pub fn points(&self, p: &Parameters, slot: i64) -> impl Iterator<Item = f64> {
+    pub fn points<'a>(
+        &'a self,
+        p: &Parameters,
+        slot: i64,
+    ) -> impl Iterator<Item = f64> + use<'a> {
         self.points_at(p, self.season.phase_of(slot))
     }
 
     /// [`points`](Self::points) from the slot at `at` on.
     #[inline]
-    pub fn points_at(&self, p: &Parameters, at: Phase) -> impl Iterator<Item = f64> {
+    pub fn points_at<'a>(
+        &'a self,
+        p: &Parameters,
+        at: Phase,
+    ) -> impl Iterator<Item = f64> + use<'a> {
         let (phi, rho) = (p.phi, p.rho);
         let (mut power, mut sum, mut echo, mut at) = (1.0, 0.0, self.residual, at);
         std::iter::repeat_with(move || {
@@ -269,7 +277,7 @@ pub fn variance_factors(
     p: &Parameters,
     lengths: (usize, usize),
     correlation: f64,
-) -> impl Iterator<Item = f64> {
+) -> impl Iterator<Item = f64> + use<> {
     let p = *p;
     let (mut power, mut sum, mut factor) = (1.0, 0.0, 1.0);
     let mut passing = 1.0 - p.alpha - p.gamma - p.omega;

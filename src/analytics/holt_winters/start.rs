@@ -51,26 +51,37 @@ struct Cell {
 
 /// The states before the first slot of `history`, whose number is `slot`, and how many numbers were
 /// fitted. `None` when nothing was observed.
-///
-/// Phases never seen get the factor on the line between their neighbours'. Factors sum to zero.
 pub(super) fn states(
     history: &History,
     slot: i64,
     season_length: usize,
     trend: Trend,
 ) -> Option<(Components, usize)> {
+    let observed = history.iter().enumerate().filter_map(|(t, y)| y.map(|y| (t, y)));
+    decompose(observed, slot, season_length, trend)
+}
+
+/// [`states`] from the pairs of place (0 is the slot numbered `slot`) and value that were observed.
+///
+/// Phases never seen get the factor on the line between their neighbours'. Factors sum to zero.
+pub(super) fn decompose(
+    observed: impl Iterator<Item = (usize, f64)> + Clone,
+    slot: i64,
+    season_length: usize,
+    trend: Trend,
+) -> Option<(Components, usize)> {
     let period = season_length.max(1);
     // About a value of the series itself: sums stay small and exact for large offsets.
-    let reference = history.iter().flatten().next().copied()?;
+    let (_, reference) = observed.clone().next()?;
     let mut cells = vec![Cell::default(); period];
-    for (t, y) in observed(history) {
+    for (t, y) in observed.clone() {
         let cell = &mut cells[t % period];
         cell.n += 1.0;
         cell.time += t as f64;
         cell.value += y - reference;
     }
     let (mut covariance, mut variance) = (0.0, 0.0);
-    for (t, y) in observed(history) {
+    for (t, y) in observed {
         let Cell { n, time, value } = cells[t % period];
         let dt = t as f64 - time / n;
         covariance += dt * (y - reference - value / n);
@@ -98,10 +109,6 @@ pub(super) fn states(
     let trend = if trend == Trend::None { 0.0 } else { slope };
     let fitted = period + usize::from(has_line);
     Some((Components { level, trend, season, residual: 0.0 }, fitted))
-}
-
-fn observed(history: &History) -> impl Iterator<Item = (usize, f64)> {
-    history.iter().enumerate().filter_map(|(t, y)| y.map(|y| (t, y)))
 }
 
 /// Replaces each `None` by the line between the nearest known elements on either side, the last

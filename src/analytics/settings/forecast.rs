@@ -28,6 +28,10 @@ pub enum Seasonal {
     None,
     /// Added to the level.
     Additive,
+    /// Multiplied with the level; for series that are always positive.
+    Multiplicative,
+    /// Whichever forecasts better, or none.
+    Auto,
 }
 
 /// Settings of the Holt-Winters forecaster.
@@ -35,8 +39,10 @@ pub enum Seasonal {
 pub struct ForecastSettings {
     /// Length of a slot, whose mean is what is forecast; nanoseconds, > 0.
     pub step: i64,
-    /// Season lengths in nanoseconds, each a whole number (≥ 2) of steps; at most one so far.
+    /// Season lengths in nanoseconds, each a whole number (≥ 2) of steps; at most two, shorter first.
     pub season: Vec<i64>,
+    /// The seasons are only considered (`season = "auto"`): those that steps divide and the series shows.
+    pub season_auto: bool,
     /// Trend component.
     pub trend: Trend,
     /// Seasonal component.
@@ -45,8 +51,12 @@ pub struct ForecastSettings {
     pub horizon: i64,
     /// Probability that the interval is to cover, in (0, 1).
     pub nominal: f64,
-    /// Smoothing parameters; `None`: defaults.
+    /// Smoothing parameters; `None`: found from the series' own history.
     pub smoothing: Option<Smoothing>,
+    /// Model the logarithm (series that are always positive); `None`: whichever forecasts better.
+    pub log: Option<bool>,
+    /// Cut outlying errors before they enter the states.
+    pub robust: bool,
     /// States before the first slot; `None`: found from the first two seasons.
     pub initial: Option<ForecastInitial>,
 }
@@ -55,12 +65,15 @@ impl Default for ForecastSettings {
     fn default() -> Self {
         ForecastSettings {
             step: HOUR,
-            season: vec![24 * HOUR],
+            season: vec![24 * HOUR, 7 * 24 * HOUR],
+            season_auto: true,
             trend: Trend::Damped,
-            seasonal: Seasonal::Additive,
+            seasonal: Seasonal::Auto,
             horizon: 24 * HOUR,
             nominal: 0.95,
             smoothing: None,
+            log: None,
+            robust: true,
             initial: None,
         }
     }
@@ -142,8 +155,8 @@ impl ForecastSettings {
     /// Slots in a season; 0 when there is none (or `seasonal` is none). Steps must divide it.
     pub fn season_slots(&self) -> i64 {
         match (self.seasonal, self.season.first()) {
-            (Seasonal::Additive, Some(season)) => season / self.step,
-            _ => 0,
+            (Seasonal::None, _) | (_, None) => 0,
+            (_, Some(season)) => season / self.step,
         }
     }
 

@@ -215,6 +215,9 @@ fn settings(file: &Value) -> ForecastSettings {
             gamma: p.gamma,
             phi: if damped { p.phi } else { 1.0 },
         }),
+        season_auto: false,
+        log: Some(false),
+        robust: true,
         initial: Some(ForecastInitial {
             level: initial["level"].as_f64().unwrap(),
             trend: initial["trend"].as_f64().unwrap_or(0.0),
