@@ -18,7 +18,7 @@ mod window;
 
 pub use alarm::{DETECTOR_NAMES, THRESHOLDS_MAX, ThresholdSettings};
 pub use forecast::{
-    ForecastInitial, ForecastPatch, ForecastSettings, SLOTS_MAX, Seasonal, Smoothing, Trend,
+    ForecastInitial, ForecastPatch, ForecastSettings, Log, SLOTS_MAX, Seasonal, Smoothing, Trend,
 };
 pub use glob::{glob_covers, glob_matches, glob_meets};
 pub use kalman::{KalmanInitial, KalmanModel, KalmanPatch, KalmanSettings};

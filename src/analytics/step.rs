@@ -227,6 +227,7 @@ impl UnitState {
         epoch == self.fit_epoch
             && match fit {
                 Fit::Noise(fit) => self.kalman.offer(fit),
+                Fit::Forecast(fit) => self.forecaster.as_mut().is_some_and(|f| f.offer(fit)),
             }
     }
 
@@ -339,7 +340,7 @@ impl UnitState {
             + self.thresholds.heap_bytes()
             + self.alarms.heap_bytes()
             + self.views.heap_bytes()
-            + self.forecaster.as_ref().map_or(0, |_| size_of::<Forecaster>() + 512)
+            + self.forecaster.as_ref().map_or(0, |f| size_of::<Forecaster>() + f.heap_bytes())
     }
 
     /// Takes the batch's readings of this series, in canonical order.
@@ -630,6 +631,9 @@ impl UnitState {
                 slot_closed = true;
                 if let Some(details) = &mut effects.details {
                     details.slots.push(slots);
+                }
+                if let Some(job) = forecaster.take_fit_job(plan) {
+                    self.begin_fit(Job::Forecast(Box::new(job)), context.fits, effects);
                 }
             }
         }

@@ -281,6 +281,7 @@ fn candidates(scope: &Scope, values: &[f64], training: usize) -> Vec<Spec> {
     let n = values.len();
     let positive = values.iter().filter(|y| y.is_finite()).all(|y| *y > 0.0);
     let logs: &[bool] = match scope.log {
+        _ if scope.fixed.is_some() => &[scope.log == Some(true)],
         Some(true) => &[true],
         Some(false) => &[false],
         None if positive => &[false, true],
@@ -319,8 +320,9 @@ fn candidates(scope: &Scope, values: &[f64], training: usize) -> Vec<Spec> {
             add(Rung::HoltWinters, Shape::Multiplicative(day), false, residual(plain));
         }
     }
-    if week > day && n >= 3 * week && training >= 2 * week && scope.additive {
-        for &log in logs {
+    if week > day && n >= 3 * week && training >= 2 * week {
+        // The product of two seasons is the sum of their logarithms.
+        for &log in logs.iter().filter(|&&log| log || scope.additive) {
             let p = Parameters { omega: 0.1, ..residual(plain) };
             add(Rung::DoubleSeasonal, Shape::Double(day, week), log, p);
         }

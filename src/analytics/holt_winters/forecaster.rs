@@ -170,10 +170,17 @@ impl Forecaster {
         self.model.take_fit_job(plan, open)
     }
 
-    /// Hands in what a job found. It is adopted when exactly one more slot than [`Fit::at`] has
-    /// closed; one that comes later, or that was not asked for, is ignored.
-    pub fn offer(&mut self, fit: Fit) {
-        self.model.offer(fit);
+    /// Hands in what a job found. It is adopted when exactly M slots more than [`Fit::at`] have
+    /// closed (M: as many as five minutes have, at least one), and until then kept; one that comes later,
+    /// or that was not asked for last, is not taken: `false`. A fit that did not come in time is
+    /// asked for again a season later.
+    pub fn offer(&mut self, fit: Fit) -> bool {
+        self.model.offer(fit)
+    }
+
+    /// Bytes on the heap, roughly; at most [`ForecastPlan::state_bytes`].
+    pub fn heap_bytes(&self) -> usize {
+        self.model.heap_bytes()
     }
 
     #[cfg(test)]

@@ -120,7 +120,7 @@ impl Member {
     /// Two seasons: the second is what the first leaves, each factor the mean of n remainders times
     /// n/(n + 1/2), since so few of them would otherwise be taken for more than they are.
     pub fn start(spec: Spec, values: &[f64], first: i64) -> Option<Member> {
-        let window = &values[..values.len().min(spec.window(values.len()))];
+        let window = &values[..spec.window(values)];
         let observed = || window.iter().copied().enumerate().filter(|(_, y)| y.is_finite());
         let trend = if spec.parameters.phi > 0.0 { Trend::Additive } else { Trend::None };
         let length = match spec.shape {
@@ -204,12 +204,20 @@ impl Member {
 }
 
 impl Spec {
-    /// Slots from whose decomposition the states of a history of `n` slots start.
-    fn window(&self, n: usize) -> usize {
-        match self.shape {
-            Shape::Plain => 10,
-            Shape::Additive(m) | Shape::Multiplicative(m) => (2 * m).max(n / 2),
-            Shape::Double(_, m) => (2 * m).max(n / 2),
-        }
+    /// How many of `values` the decomposition takes for the states to start from: two seasons or half of
+    /// the history; without a season up to the tenth observed slot (Hyndman, Koehler, Ord, Snyder 2008,
+    /// section 2.6.1).
+    fn window(&self, values: &[f64]) -> usize {
+        let n = values.len();
+        let slots = match self.shape {
+            Shape::Plain => {
+                let observed = values.iter().enumerate().filter(|(_, y)| y.is_finite());
+                observed.map(|(t, _)| t + 1).take(10).last().unwrap_or(n)
+            }
+            Shape::Additive(m) | Shape::Multiplicative(m) | Shape::Double(_, m) => {
+                (2 * m).max(n / 2)
+            }
+        };
+        slots.min(n)
     }
 }

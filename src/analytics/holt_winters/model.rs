@@ -49,6 +49,9 @@ pub(super) struct Model {
     asked: u64,
     #[serde(rename = "f", default, skip_serializing_if = "Option::is_none")]
     pending: Option<Box<Fit>>,
+    /// The last fit did not come in time: it is asked for again a season later.
+    #[serde(rename = "u", default, skip_serializing_if = "std::ops::Not::not")]
+    unanswered: bool,
 }
 
 fn is_empty(ring: &Ring) -> bool {
@@ -242,12 +245,11 @@ impl Model {
         if plan.ring > 0 {
             self.ring.push(plan.ring, observed);
         }
-        let due = |fit: &mut Box<Fit>| self.slots >= schedule::adopted(fit.at);
-        if let Some(fit) = self.pending.take_if(due)
-            && self.slots == schedule::adopted(fit.at)
-            && fit.at >= self.began
-        {
-            outcome.restarted |= self.adopt(plan, slot, &fit);
+        if self.asked > self.began && self.slots == schedule::adopted(self.asked, self.step) {
+            match self.pending.take() {
+                Some(fit) => self.adopt(plan, slot, &fit),
+                None => self.unanswered = true,
+            }
         }
         outcome
     }
@@ -329,7 +331,8 @@ impl Model {
         self.missed = plan.gap_limit;
         self.errors.previous = 0.0;
         self.ring.clear();
-        (self.began, self.asked, self.pending) = (self.slots, self.slots, None);
+        (self.began, self.asked) = (self.slots, self.slots);
+        (self.pending, self.unanswered) = (None, false);
         match &mut self.stage {
             Stage::Start { history, .. } => history.clear(),
             Stage::Running(running) => {
@@ -471,36 +474,56 @@ impl Model {
     }
 
     /// A fit's models take over after `slot`.
-    fn adopt(&mut self, plan: &ForecastPlan, slot: i64, fit: &Fit) -> bool {
+    fn adopt(&mut self, plan: &ForecastPlan, slot: i64, fit: &Fit) {
         let values = self.ring.to_vec();
-        let before = self.errors;
         // What cannot be replayed is not adopted; the model at work goes on.
-        if self.begin(plan, &fit.members, &values, slot, 0) != Some(false) {
-            return false;
-        }
-        self.errors.previous = if before.previous == 0.0 { 0.0 } else { self.errors.previous };
-        false
+        self.begin(plan, &fit.members, &values, slot, 0);
     }
 
     /// A fit, when one is due.
     pub(super) fn take_fit_job(&mut self, plan: &ForecastPlan, next: i64) -> Option<FitJob> {
         let seen = self.slots - self.began;
         let due = schedule::last_due(plan.scope.seasons, seen)?;
-        if plan.ring == 0 || self.began + due <= self.asked || !self.fits(plan) {
+        let again = self.unanswered
+            && self.slots >= self.asked + Contest::block(plan.season_length()) as u64;
+        if plan.ring == 0 || !(again || self.began + due > self.asked) || !self.fits(plan) {
             return None;
         }
-        self.asked = self.slots;
+        (self.asked, self.unanswered, self.pending) = (self.slots, false, None);
         let values = self.ring.to_vec();
         let first = next - values.len() as i64;
         Some(FitJob { at: self.slots, first, values, scope: plan.scope.clone() })
     }
 
-    /// Keeps `fit` until its slot comes. One that is not awaited, or not in order, is left.
-    pub(super) fn offer(&mut self, fit: Fit) {
-        let awaited = fit.at == self.asked && self.slots < schedule::adopted(fit.at);
-        if awaited && fit.is_sound(self.seasons) {
+    /// Keeps `fit` until its slot comes. One that is not awaited, or not in order, is left: `false`.
+    pub(super) fn offer(&mut self, fit: Fit) -> bool {
+        let awaited = self.asked > self.began
+            && fit.at == self.asked
+            && self.slots < schedule::adopted(fit.at, self.step);
+        let taken = awaited && fit.is_sound(self.seasons);
+        if taken {
             self.pending = Some(Box::new(fit));
         }
+        taken
+    }
+
+    /// Bytes on the heap, roughly.
+    pub(super) fn heap_bytes(&self) -> usize {
+        let stage = match &self.stage {
+            Stage::Start { history, .. } => history.capacity() * size_of::<Option<f64>>(),
+            Stage::Running(running) => {
+                let members = running.members.iter().map(|member| {
+                    let (first, second) = member.lengths();
+                    size_of::<Member>() + 8 * (first + second)
+                });
+                size_of::<Running>()
+                    + members.sum::<usize>()
+                    + running.last.capacity() * size_of::<Option<f64>>()
+                    + 8 * Contest::block(self.seasons[0])
+            }
+        };
+        let fit = self.pending.as_ref().map_or(0, |_| 2 * size_of::<Spec>() + size_of::<Fit>());
+        size_of::<Model>() + stage + self.ring.heap_bytes() + fit
     }
 
     /// Changes everything that was seen and learned of the level by `shift`.

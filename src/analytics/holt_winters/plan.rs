@@ -6,7 +6,7 @@ use super::recursion::Parameters;
 use super::score::Rung;
 use crate::analytics::quantile::normal_quantile;
 use crate::analytics::settings::{
-    ForecastInitial, ForecastSettings, HOUR, Seasonal, Smoothing, Trend,
+    ForecastInitial, ForecastSettings, HOUR, Log, Seasonal, Smoothing, Trend,
 };
 
 /// Longest slot, ten years: slot ends of any accepted time then fit into 64-bit nanoseconds.
@@ -34,7 +34,7 @@ pub(super) const VALUE_MAX: f64 = 1e300;
 /// builds up over days rather than hours, season factors over about ten seasons, and the trend
 /// flattens at the slow end of the usual 0.8 to 0.98 (Hyndman, Athanasopoulos, Forecasting:
 /// Principles and Practice, 3rd edition, section 8.2).
-const DEFAULT_SMOOTHING: Smoothing = Smoothing { alpha: 0.3, beta: 0.01, gamma: 0.1, phi: 0.98 };
+const DEFAULT_SMOOTHING: Smoothing = Smoothing { alpha: 0.3, beta: 0.01, gamma: 0.1, omega: 0.1, phi: 0.98, rho: 0.0 };
 
 /// [`ForecastSettings`] as the hot path wants them. The configuration refuses what is out of
 /// range, with its place; here it is only limited, so that nothing can overflow or grow.
@@ -79,7 +79,7 @@ impl ForecastPlan {
             Some(_) => 1.0,
             None => 1.0 - 1.0 / MEMORY_SLOTS.max(10 * season_length) as f64,
         };
-        let spec = spec(settings, season_length, initial.is_some());
+        let spec = spec(settings, seasons, initial.is_some());
         let horizon = (settings.horizon / step).clamp(1, HORIZON_MAX as i64) as usize;
         let fixed = settings.smoothing.is_some();
         let scope = Scope {
@@ -87,10 +87,14 @@ impl ForecastPlan {
             trend: settings.trend,
             additive: settings.seasonal != Seasonal::Multiplicative,
             multiplicative: settings.seasonal != Seasonal::Additive,
-            log: settings.log,
+            log: match (settings.log, settings.seasonal) {
+                (Log::Always, _) => Some(true),
+                (Log::Never, _) | (_, Seasonal::Additive) => Some(false),
+                (Log::Auto, _) => None,
+            },
             horizon: horizon.min(FIT_HORIZON.max(2 * season_length)),
             robust: settings.robust,
-            fixed: fixed.then_some(Parameters { omega: spec.parameters.gamma, ..spec.parameters }),
+            fixed: fixed.then_some(spec.parameters),
         };
         let fits = initial.is_none() && (!fixed || seasons[1] > 0);
         let ring = if fits { RING_SLOTS.max(3 * season_length) } else { 0 };
@@ -121,6 +125,17 @@ impl ForecastPlan {
         self.scope.seasons[0]
     }
 
+    /// Heap bytes of a forecaster under this plan at worst: three seasons of history before the
+    /// start; after it two models of a factor (8 bytes) a phase, the naive forecast's 16 and the contest's
+    /// 8 a phase; the ring of 4 bytes a slot, doubling as it grows.
+    pub fn state_bytes(&self) -> usize {
+        let [first, second] = self.scope.seasons;
+        let history = super::start::capacity(first).next_power_of_two() * 16;
+        let factors = if self.ring > 0 { 2 * (first + second) } else { first };
+        let running = 800 + 8 * factors + 24 * first.max(16);
+        1024 + history.max(running) + 4 * self.ring.next_power_of_two()
+    }
+
     /// Slots that [`Forecaster::forecast`](super::Forecaster::forecast) looks ahead.
     pub fn horizon(&self) -> usize {
         self.horizon
@@ -146,7 +161,7 @@ fn seasons(settings: &ForecastSettings, step: i64) -> [usize; 2] {
     }
     let slots = |season: &i64| match season / step {
         // Under `auto` a season must be a whole number of steps, and short enough to be seen three times.
-        n if settings.season_auto && (season % step != 0 || 3 * n > RING_SLOTS as i64) => 0,
+        n if settings.season_auto && (season % step != 0 || n > RING_SLOTS as i64 / 3) => 0,
         ..2 => 0,
         n => n.min(SEASON_SLOTS_MAX) as usize,
     };
@@ -157,8 +172,8 @@ fn seasons(settings: &ForecastSettings, step: i64) -> [usize; 2] {
 }
 
 /// The model before any fit, and after it where nothing is left to fit.
-fn spec(settings: &ForecastSettings, season_length: usize, given: bool) -> Spec {
-    let shape = match (season_length, settings.seasonal) {
+fn spec(settings: &ForecastSettings, seasons: [usize; 2], given: bool) -> Spec {
+    let shape = match (seasons[0], settings.seasonal) {
         (0, _) => Shape::Plain,
         (m, Seasonal::Multiplicative) => Shape::Multiplicative(m),
         (m, _) => Shape::Additive(m),
@@ -168,12 +183,12 @@ fn spec(settings: &ForecastSettings, season_length: usize, given: bool) -> Spec 
         (Shape::Plain, Trend::Additive | Trend::Damped) => Rung::Holt,
         _ => Rung::HoltWinters,
     };
-    let log = settings.log == Some(true) && !given;
-    Spec { rung, shape, log, parameters: parameters(settings, season_length) }
+    let log = settings.log == Log::Always && !given;
+    Spec { rung, shape, log, parameters: parameters(settings, seasons) }
 }
 
 /// The smoothing in force, with what the chosen components leave out set to 0.
-fn parameters(settings: &ForecastSettings, season_length: usize) -> Parameters {
+fn parameters(settings: &ForecastSettings, seasons: [usize; 2]) -> Parameters {
     let given = settings.smoothing.unwrap_or(DEFAULT_SMOOTHING);
     // Outside these ranges the recursion may be unstable and its states grow without bound. (max and
     // min rather than clamp: they also turn a NaN into a number.)
@@ -184,8 +199,10 @@ fn parameters(settings: &ForecastSettings, season_length: usize) -> Parameters {
         Trend::Additive => (within(given.beta, alpha), 1.0),
         Trend::Damped => (within(given.beta, alpha), within(given.phi, 1.0)),
     };
-    let gamma = if season_length == 0 { 0.0 } else { within(given.gamma, 1.0 - alpha) };
-    Parameters { alpha, beta, gamma, phi, ..Parameters::default() }
+    let gamma = if seasons[0] == 0 { 0.0 } else { within(given.gamma, 1.0 - alpha) };
+    let omega = if seasons[1] == 0 { 0.0 } else { within(given.omega, 1.0 - alpha - gamma) };
+    let rho = if seasons[0] == 0 { 0.0 } else { within(given.rho, 0.999) };
+    Parameters { alpha, beta, gamma, omega, phi, rho }
 }
 
 /// How many standard deviations an interval reaches to each side, given how many errors the

@@ -42,6 +42,11 @@ impl Ring {
         self.values.clear();
     }
 
+    /// Bytes on the heap.
+    pub fn heap_bytes(&self) -> usize {
+        self.values.capacity() * size_of::<f32>()
+    }
+
     pub fn len(&self) -> usize {
         self.values.len()
     }

@@ -1,11 +1,14 @@
 //! When fits begin and when they are adopted, counted in slots: the same for every run.
 
-/// Slots between the start of a fit and its adoption.
-const ADOPTED_AFTER: u64 = 1;
+use crate::reading::SECOND;
 
-/// The slot count at which a fit begun at `at` is adopted, if it was offered before.
-pub(super) fn adopted(at: u64) -> u64 {
-    at.saturating_add(ADOPTED_AFTER)
+/// Time for a fit to come back, in event time: short slots wait for more of their kind.
+const ANSWER: i64 = 300 * SECOND;
+
+/// The slot count at which a fit begun at `at` is adopted, if it was offered before: the next slot, or
+/// as many slots of `step` nanoseconds as five minutes have.
+pub(super) fn adopted(at: u64, step: i64) -> u64 {
+    at.saturating_add((ANSWER / step.max(1)).max(1).unsigned_abs())
 }
 
 /// The last slot count up to `seen` at which a fit is due; `None` before the first.

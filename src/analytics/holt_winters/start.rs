@@ -49,19 +49,8 @@ struct Cell {
     value: f64,
 }
 
-/// The states before the first slot of `history`, whose number is `slot`, and how many numbers were
-/// fitted. `None` when nothing was observed.
-pub(super) fn states(
-    history: &History,
-    slot: i64,
-    season_length: usize,
-    trend: Trend,
-) -> Option<(Components, usize)> {
-    let observed = history.iter().enumerate().filter_map(|(t, y)| y.map(|y| (t, y)));
-    decompose(observed, slot, season_length, trend)
-}
-
-/// [`states`] from the pairs of place (0 is the slot numbered `slot`) and value that were observed.
+/// The states before the slot numbered `slot`, from pairs of place (0: that slot) and value of the slots
+/// that were observed, and how many numbers were fitted. `None` when nothing was observed.
 ///
 /// Phases never seen get the factor on the line between their neighbours'. Factors sum to zero.
 pub(super) fn decompose(
@@ -162,7 +151,8 @@ mod tests {
                         (!holes.contains(&t)).then_some(y)
                     })
                     .collect();
-                let (states, fitted) = states(&history, slot, 4, Trend::Additive).unwrap();
+                let observed = history.iter().enumerate().filter_map(|(t, y)| y.map(|y| (t, y)));
+                let (states, fitted) = decompose(observed, slot, 4, Trend::Additive).unwrap();
                 assert_eq!(fitted, 5);
                 assert!((states.trend - 0.5).abs() < 1e-12, "{states:?}");
                 assert!((states.level - 99.5).abs() < 1e-12, "{states:?}");

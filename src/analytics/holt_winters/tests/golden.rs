@@ -8,7 +8,7 @@ use crate::analytics::holt_winters::recursion::{
 };
 use crate::analytics::holt_winters::search::minimise;
 use crate::analytics::holt_winters::{Forecast, ForecastPlan, Forecaster};
-use crate::analytics::settings::{ForecastInitial, ForecastSettings, Seasonal, Smoothing, Trend};
+use crate::analytics::settings::{ForecastInitial, ForecastSettings, Log, Seasonal, Smoothing, Trend};
 use crate::reading::{EventTime, Finite, SECOND};
 
 const ADDITIVE_SEASON_OR_NONE: [&str; 7] = [
@@ -206,17 +206,23 @@ fn settings(file: &Value) -> ForecastSettings {
             (true, false) => Trend::Additive,
             (true, true) => Trend::Damped,
         },
-        seasonal: if m > 0 { Seasonal::Additive } else { Seasonal::None },
+        seasonal: match (m, file["seasonal"] == "multiplicative") {
+            (0, _) => Seasonal::None,
+            (_, true) => Seasonal::Multiplicative,
+            (_, false) => Seasonal::Additive,
+        },
         horizon: file["horizon"].as_i64().unwrap() * 60 * SECOND,
         nominal: 0.95,
         smoothing: Some(Smoothing {
             alpha: p.alpha,
             beta: p.beta,
             gamma: p.gamma,
+            omega: 0.0,
+            rho: 0.0,
             phi: if damped { p.phi } else { 1.0 },
         }),
         season_auto: false,
-        log: Some(false),
+        log: Log::Never,
         robust: true,
         initial: Some(ForecastInitial {
             level: initial["level"].as_f64().unwrap(),
@@ -228,7 +234,7 @@ fn settings(file: &Value) -> ForecastSettings {
 
 #[test]
 fn forecaster_from_given_states_gives_the_reference_forecast() {
-    for name in ADDITIVE_SEASON_OR_NONE {
+    for name in ADDITIVE_SEASON_OR_NONE.into_iter().chain(MULTIPLICATIVE) {
         for first in [28_000_000, -3] {
             let file = read(name);
             let plan = ForecastPlan::new(&settings(&file));
@@ -257,6 +263,9 @@ fn forecaster_from_given_states_gives_the_reference_forecast() {
                 }
             );
             assert_close(name, &some(mean), &list(&expected["forecast"]), 1e-10);
+            if file["seasonal"] == "multiplicative" {
+                continue;
+            }
             assert_close(name, &some(lower), &list(&expected["lower95"]), 1e-10);
             assert_close(name, &some(upper), &list(&expected["upper95"]), 1e-10);
         }
