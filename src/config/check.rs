@@ -26,6 +26,8 @@ pub struct MemoryModel {
     pub sketch: u64,
     /// A forecaster without its season; bytes.
     pub forecast: u64,
+    /// What its intervals' calibration remembers at horizon 48 or more; bytes.
+    pub calibration: u64,
     /// A slot of its season: seasonal state and the ring of means; bytes.
     pub slot: u64,
     /// A configured alarm that is active, with its event; bytes.
@@ -56,6 +58,8 @@ impl Default for MemoryModel {
             pane: 256,
             sketch: crate::batch::sketch::Sketch::MAX_BYTES as u64,
             forecast: 512,
+            // 103 forecasts issued, 20 bytes each; 7 profiles of 24 bins, 4 bytes each; the rest.
+            calibration: 103 * 20 + 7 * 24 * 4 + 512,
             slot: 24,
             alarm: 512,
             forward: 2 << 20,
@@ -68,7 +72,7 @@ impl Default for MemoryModel {
 
 impl MemoryModel {
     /// Bytes of one series at worst: `series + kalman + Σ windows max_panes·(pane + sketch) +
-    /// forecast + season·slot + alarms`.
+    /// forecast + calibration + season·slot + alarms`.
     pub fn series_bytes(&self, settings: &Settings, max_panes: u32) -> u64 {
         let kalman = if settings.kalman.model == KalmanModel::Off { 0 } else { self.kalman };
         let panes: u64 = settings
@@ -78,7 +82,9 @@ impl MemoryModel {
             .map(|pane| pane * u64::from(max_panes))
             .sum();
         let forecast = settings.forecast.as_ref().map_or(0, |f| {
-            self.forecast + self.slot * (f.season_slots() + f.horizon / f.step).unsigned_abs()
+            self.forecast
+                + self.calibration
+                + self.slot * (f.season_slots() + f.horizon / f.step).unsigned_abs()
         });
         let alarms = self.alarm * settings.thresholds.len() as u64;
         self.series + kalman + panes + forecast + alarms

@@ -84,6 +84,7 @@ impl Forecaster {
                     self.model.close(plan, open + k, None);
                 }
             }
+            self.model.remember(plan, slot);
             Some(SlotsClosed {
                 closed: missing.saturating_add(1),
                 missing,
@@ -131,6 +132,15 @@ impl Forecaster {
     /// After missing slots the variance is that of the last observed slot's forecast: k slots
     /// missed, element h has the variance of k + h slots ahead.
     pub fn forecast_steps(&self, plan: &ForecastPlan, steps: usize) -> Option<Forecast> {
+        self.forecast_class1(plan, steps).map(|(forecast, _)| forecast)
+    }
+
+    /// The same, and beside it each interval's ends by class 1 alone, before calibration.
+    pub fn forecast_class1(
+        &self,
+        plan: &ForecastPlan,
+        steps: usize,
+    ) -> Option<(Forecast, Vec<[f64; 2]>)> {
         if self.slot_end == NEVER || !self.model.fits(plan) {
             return None;
         }
@@ -140,23 +150,29 @@ impl Forecaster {
         let basis = self.model.project(plan, next, steps, |mean, variance| {
             points.push((mean, variance));
         })?;
-        let quantile = plan.quantile.at(basis.errors);
         let score = self.model.score(basis.rung);
-        let bounded = |value: f64| value.clamp(-f64::MAX, f64::MAX);
-        let ends = |reach: f64| {
-            points.iter().map(|&(mean, v)| bounded(basis.end(mean, v, reach))).collect()
-        };
-        Some(Forecast {
+        let [mut mean, mut lower, mut upper] = [(); 3].map(|()| Vec::with_capacity(steps));
+        let mut class1 = Vec::with_capacity(steps);
+        for (index, &point) in points.iter().enumerate() {
+            let at = (index + 1, next + index as i64);
+            let expected = self.model.calibrated(plan, &basis, at, point);
+            mean.push(expected.mean);
+            lower.push(expected.lower);
+            upper.push(expected.upper);
+            class1.push(expected.class1);
+        }
+        let forecast = Forecast {
             origin: EventTime::clamped(next * plan.step),
             step: plan.step,
             nominal: plan.nominal,
-            lower: ends(-quantile),
-            upper: ends(quantile),
-            mean: points.iter().map(|&(mean, _)| bounded(mean)).collect(),
+            mean,
+            lower,
+            upper,
             model: basis.rung.name(),
             coverage: score.coverage(),
             skill: score.skill(),
-        })
+        };
+        Some((forecast, class1))
     }
 
     /// A fit, when one is due: once for each point of the schedule (with a season of m slots after 2, 3,

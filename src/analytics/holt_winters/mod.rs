@@ -26,6 +26,7 @@
 //! until the start, two numbers a phase after it); the same readings give the same bits, however
 //! often the state was written and read between.
 
+mod calibration;
 mod contest;
 mod fit;
 mod forecaster;
@@ -103,4 +104,6 @@ pub struct Expected {
     pub lower: f64,
     /// Upper end.
     pub upper: f64,
+    /// Lower and upper end by class 1 alone, before calibration.
+    pub class1: [f64; 2],
 }

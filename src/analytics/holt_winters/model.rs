@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
+use super::calibration::Calibration;
 use super::contest::Contest;
 use super::fit::{self, Fit, FitJob};
 use super::member::{Member, Shape, Spec};
@@ -52,6 +53,9 @@ pub(super) struct Model {
     /// The last fit did not come in time: it is asked for again a season later.
     #[serde(rename = "u", default, skip_serializing_if = "std::ops::Not::not")]
     unanswered: bool,
+    /// Not with `initial`: these runs keep the textbook's intervals.
+    #[serde(rename = "i", default, skip_serializing_if = "Option::is_none")]
+    calibration: Option<Box<Calibration>>,
 }
 
 fn is_empty(ring: &Ring) -> bool {
@@ -210,7 +214,10 @@ impl Model {
             let members = vec![Member::new(plan.spec, components)];
             Stage::Running(Box::new(Running::new(plan, members)))
         });
-        Model { step: plan.step, seasons: plan.scope.seasons, stage, ..Model::default() }
+        let calibration = || Box::new(Calibration::new(plan.season_length(), plan.horizon));
+        let calibration = plan.initial.is_none().then(calibration);
+        let seasons = plan.scope.seasons;
+        Model { step: plan.step, seasons, stage, calibration, ..Model::default() }
     }
 
     /// True when this state can go on under `plan`; also guards every index taken by phase.
@@ -218,6 +225,7 @@ impl Model {
         let m = plan.season_length();
         self.step == plan.step
             && self.seasons == plan.scope.seasons
+            && self.calibration.as_ref().is_none_or(|c| c.fits(m, plan.horizon))
             && match &self.stage {
                 Stage::Start { history, .. } => history.len() <= start::capacity(m),
                 Stage::Running(running) => {
@@ -266,6 +274,9 @@ impl Model {
         let issued = self.issue(plan, slot);
         let expected = issued.map(|(_, expected)| expected);
         let naive = self.naive(slot);
+        if let Some(calibration) = &mut self.calibration {
+            calibration.observe(slot, Some(y), plan.nominal);
+        }
         let error = match &mut self.stage {
             Stage::Start { level, history } => {
                 push(history, plan, Some(y));
@@ -318,6 +329,9 @@ impl Model {
     fn miss(&mut self, plan: &ForecastPlan, slot: i64) {
         self.missed = self.missed.saturating_add(1).min(plan.gap_limit);
         self.errors.previous = 0.0;
+        if let Some(calibration) = &mut self.calibration {
+            calibration.observe(slot, None, plan.nominal);
+        }
         match &mut self.stage {
             Stage::Start { history, .. } => push(history, plan, None),
             Stage::Running(running) => {
@@ -331,6 +345,9 @@ impl Model {
         self.missed = plan.gap_limit;
         self.errors.previous = 0.0;
         self.ring.clear();
+        if let Some(calibration) = &mut self.calibration {
+            calibration.interrupt();
+        }
         (self.began, self.asked) = (self.slots, self.slots);
         (self.pending, self.unanswered) = (None, false);
         match &mut self.stage {
@@ -368,7 +385,9 @@ impl Model {
 
     /// Afresh from a slot of mean `y`, without `initial`, which led here.
     fn restart(&mut self, y: f64) {
+        let calibration = self.calibration.as_ref().map(|c| Box::new(c.afresh()));
         *self = Model {
+            calibration,
             step: self.step,
             seasons: self.seasons,
             stage: Stage::Start { level: Some(y), history: VecDeque::from([Some(y)]) },
@@ -380,7 +399,11 @@ impl Model {
     }
 
     /// Class-1 variance factors with the correlation of the errors seen; runs from `initial` do without.
-    fn variance_factors(&self, plan: &ForecastPlan, running: &Running) -> impl Iterator<Item = f64> {
+    fn variance_factors(
+        &self,
+        plan: &ForecastPlan,
+        running: &Running,
+    ) -> impl Iterator<Item = f64> {
         let correlation = match plan.initial {
             Some(_) => 0.0,
             None => self.errors.correlation(),
@@ -420,7 +443,13 @@ impl Model {
                 }
                 return restarted == Some(true);
             }
-            Some(false) | None => return false,
+            Some(false) => {
+                if let Some(calibration) = &mut self.calibration {
+                    calibration.begin();
+                }
+                return false;
+            }
+            None => return false,
         }
         true
     }
@@ -477,7 +506,11 @@ impl Model {
     fn adopt(&mut self, plan: &ForecastPlan, slot: i64, fit: &Fit) {
         let values = self.ring.to_vec();
         // What cannot be replayed is not adopted; the model at work goes on.
-        self.begin(plan, &fit.members, &values, slot, 0);
+        if self.begin(plan, &fit.members, &values, slot, 0) == Some(false)
+            && let Some(calibration) = &mut self.calibration
+        {
+            calibration.refit();
+        }
     }
 
     /// A fit, when one is due.
@@ -523,11 +556,52 @@ impl Model {
             }
         };
         let fit = self.pending.as_ref().map_or(0, |_| 2 * size_of::<Spec>() + size_of::<Fit>());
-        size_of::<Model>() + stage + self.ring.heap_bytes() + fit
+        let calibration = self
+            .calibration
+            .as_ref()
+            .map_or(0, |calibration| size_of::<Calibration>() + calibration.heap_bytes());
+        size_of::<Model>() + stage + self.ring.heap_bytes() + fit + calibration
+    }
+
+    /// Remembers what is forecast now, `slot` being the next, for the calibration of what comes.
+    pub(super) fn remember(&mut self, plan: &ForecastPlan, slot: i64) {
+        let Some(mut calibration) = self.calibration.take() else { return };
+        let mut points = Vec::with_capacity(calibration.reach());
+        let each = |mean, variance: f64| points.push((mean, variance.sqrt()));
+        if let Some(basis) = self.project(plan, slot, calibration.reach(), each) {
+            if self.score.rung() == Rung::Level && basis.rung != Rung::Level {
+                calibration.begin();
+            }
+            calibration.issued(slot, plan.quantile.at(basis.errors), basis.log, &points);
+        }
+        self.calibration = Some(calibration);
+    }
+
+    /// What is said of the slot `h` ahead, `target`, whose forecast has this mean and variance.
+    pub(super) fn calibrated(
+        &self,
+        plan: &ForecastPlan,
+        basis: &Basis,
+        (h, target): (usize, i64),
+        (mean, variance): (f64, f64),
+    ) -> Expected {
+        let reach = plan.quantile.at(basis.errors);
+        let bounded = |value: f64| value.clamp(-f64::MAX, f64::MAX);
+        let class1 = [-reach, reach].map(|reach| bounded(basis.end(mean, variance, reach)));
+        let Some(calibration) = &self.calibration else {
+            let [lower, upper] = class1;
+            return Expected { mean: bounded(mean), lower, upper, class1 };
+        };
+        let point = (mean, variance.sqrt());
+        let (lower, upper) = calibration.interval(h, target, reach, basis.log, point);
+        Expected { mean: calibration.within(bounded(mean)), lower, upper, class1 }
     }
 
     /// Changes everything that was seen and learned of the level by `shift`.
     pub(super) fn shift(&mut self, shift: impl Fn(&mut f64)) {
+        if let Some(calibration) = &mut self.calibration {
+            calibration.shift(&shift);
+        }
         self.ring.shift(&shift);
         match &mut self.stage {
             Stage::Start { level, history } => {
@@ -585,10 +659,7 @@ impl Model {
     fn issue(&self, plan: &ForecastPlan, slot: i64) -> Option<(Rung, Expected)> {
         let (mut mean, mut variance) = (0.0, 0.0);
         let basis = self.project(plan, slot, 1, |m, v| (mean, variance) = (m, v))?;
-        let reach = plan.quantile.at(basis.errors);
-        let (lower, upper) = (basis.end(mean, variance, -reach), basis.end(mean, variance, reach));
-        let bounded = |value: f64| value.clamp(-f64::MAX, f64::MAX);
-        let expected = Expected { mean, lower: bounded(lower), upper: bounded(upper) };
+        let expected = self.calibrated(plan, &basis, (1, slot), (mean, variance));
         Some((basis.rung, expected))
     }
 

@@ -127,6 +127,11 @@ impl Score {
         if self.rung == rung { *self } else { Score { rung, ..Score::default() } }
     }
 
+    /// Whose score it is.
+    pub fn rung(&self) -> Rung {
+        self.rung
+    }
+
     /// Counts one slot against the interval that `rung` issued for it.
     pub fn cover(&mut self, rung: Rung, inside: bool) {
         *self = self.of(rung);
