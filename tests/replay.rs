@@ -163,6 +163,49 @@ fn trend_with_irregular_readings_matches_the_reference() {
 
 /// A file of `tests/data/reference/holt_winters`, one reading an hourly slot; a season of twelve
 /// months is one of twelve hours.
+/// Matrices of the operator in TOML, and the smoother, through the command.
+#[test]
+fn custom_matrices_and_smoothing_match_the_reference() {
+    let file = json("reference/kalman/local_linear_trend.json");
+    let mut csv = "time,device,metric,value\n".to_owned();
+    let mut present = Vec::new();
+    for (t, y) in file["y"].as_array().unwrap().iter().enumerate() {
+        // Matrices are a second's, so a missing reading is a longer gap.
+        if let Some(y) = y[0].as_f64() {
+            present.push(t);
+            csv += &format!("{t},a,b,{y}\n");
+        }
+    }
+    let model = &file["model"];
+    let (state, covariance) = (&model["a1"], &model["P1"]);
+    // Of F = [[1, 1], [0, 1]] and Q = [[0.3, 0], [0, 0.02]] in discrete time there is an exact
+    // continuous counterpart: A = [[0, 1], [0, 0]], and Q = [[0.3 + q/6, −q/2], [−q/2, q]], q = 0.02.
+    let config = format!(
+        "[[profile]]\nmatch = {{}}\nforecast = false\nkalman = {{ model = 'custom', gate = 1, \
+         F = [[0, 1], [0, 0]], H = {}, Q = [[{}, -0.01], [-0.01, 0.02]], R = {}, \
+         per_second = true, initial = {{ state = {state}, covariance = {covariance} }} }}\n",
+        model["H"],
+        0.3 + 0.02 / 6.0,
+        model["R"],
+    );
+    let replayed = replay(&csv, &config, &["--every-reading", "--full", "--smooth"]);
+    let expected = &file["expected"];
+    let estimates = replayed.of_kind("estimate");
+    let smoothed = replayed.of_kind("smoothed");
+    assert_eq!((estimates.len(), smoothed.len()), (present.len(), present.len()));
+    for ((estimate, smoothed), &t) in estimates.iter().zip(&smoothed).zip(&present) {
+        let state = numbers(&estimate["state"]);
+        assert_close("state", &state, &numbers(&expected["filt_state"][t]), 1e-9);
+        let loglik = [estimate["loglik"].as_f64().unwrap()];
+        assert_close("loglik", &loglik, &[expected["loglik_obs"][t].as_f64().unwrap()], 1e-9);
+        let found = ["smoothed", "smoothed_variance"].map(|key| smoothed[key].as_f64().unwrap());
+        let mean = expected["smooth_state"][t][0].as_f64().unwrap();
+        let variance = expected["smooth_cov"][t][0][0].as_f64().unwrap();
+        assert_close("smoothed", &found, &[mean, variance], 1e-8);
+        assert_eq!(smoothed["time"], estimate["time"]);
+    }
+}
+
 fn holt_winters(name: &str) {
     let file = json(&format!("reference/holt_winters/{name}.json"));
     let number = |value: &Value| value.as_f64().unwrap_or(0.0);

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::reading::SECOND;
 
 mod alarm;
+mod custom;
 mod forecast;
 mod glob;
 mod kalman;
@@ -17,6 +18,7 @@ mod layer;
 mod window;
 
 pub use alarm::{DETECTOR_NAMES, THRESHOLDS_MAX, ThresholdSettings};
+pub use custom::{CustomSettings, METRICS_MAX, STATES_MAX, is_covariance};
 pub use forecast::{
     ForecastInitial, ForecastPatch, ForecastSettings, Log, SLOTS_MAX, Seasonal, Smoothing, Trend,
 };

@@ -54,7 +54,7 @@ impl Default for MemoryModel {
             reading: 96,
             // 512 readings remembered to recognise repeats, 16 bytes each, are most of it.
             series: 1024 + 512 * 16,
-            kalman: 216,
+            kalman: 224,
             pane: 256,
             sketch: crate::batch::sketch::Sketch::MAX_BYTES as u64,
             forecast: 512,
@@ -74,7 +74,16 @@ impl MemoryModel {
     /// Bytes of one series at worst: `series + kalman + Σ windows max_panes·(pane + sketch) +
     /// forecast + calibration + season·slot + alarms`.
     pub fn series_bytes(&self, settings: &Settings, max_panes: u32) -> u64 {
-        let kalman = if settings.kalman.model == KalmanModel::Off { 0 } else { self.kalman };
+        // The larger states are boxed: mean, two factors, and as much again while diffuse.
+        let boxed = match settings.kalman.model {
+            KalmanModel::Acceleration | KalmanModel::Custom => {
+                let n = settings.kalman.states() as u64;
+                8 * (2 * n * n + 3 * n) + 32
+            }
+            _ => 0,
+        };
+        let off = settings.kalman.model == KalmanModel::Off;
+        let kalman = if off { 0 } else { self.kalman + boxed };
         let panes: u64 = settings
             .windows
             .iter()
@@ -113,8 +122,9 @@ impl MemoryModel {
             self.series_bytes(&settings, config.series.max_panes)
         };
         let is_dear = |l: &&Layer| {
-            let patch = &l.patch;
-            patch.windows.is_some() || patch.forecast.enabled.is_some() || patch.threshold.is_some()
+            let p = &l.patch;
+            let windows = p.windows.is_some() || p.forecast.enabled.is_some();
+            windows || p.threshold.is_some() || p.kalman.model.is_some()
         };
         // Thousands of devices differ in little; pairs of the first hundred say enough.
         let dear: Vec<&Layer> = layers.iter().filter(is_dear).take(1000).collect();

@@ -191,11 +191,24 @@ pub static DEVICE_METRIC: Keys = keys(
 pub static KALMAN: Keys = Keys {
     table: "kalman",
     form: Form::Inline,
-    keys: &["model", "observation_sd", "level_sd", "trend_sd", "gate", "initial"],
-    refused: &[
-        ("tau", LATER, "remove it; the models of this version are level, trend and off"),
-        ("mean", LATER, "remove it; the models of this version are level, trend and off"),
+    keys: &[
+        "model",
+        "observation_sd",
+        "level_sd",
+        "trend_sd",
+        "acceleration_sd",
+        "tau",
+        "mean",
+        "metrics",
+        "F",
+        "H",
+        "Q",
+        "R",
+        "per_second",
+        "gate",
+        "initial",
     ],
+    refused: &[],
 };
 /// `kalman.initial = { … }`
 pub static KALMAN_INITIAL: Keys = keys("kalman.initial", Form::Inline, &["state", "covariance"]);

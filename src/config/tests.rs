@@ -729,3 +729,45 @@ proptest::proptest! {
         proptest::prop_assert_eq!(conflicts.is_empty(), settings == untouched);
     }
 }
+
+#[test]
+fn every_model_can_be_set() {
+    let kalman = |text: &str| {
+        config(&format!("[[profile]]\nmatch = {{}}\nkalman = {text}")).settings("a", "b").kalman
+    };
+    let decay = kalman("{ model = 'decay', tau = '2h', mean = 20, level_sd = 2 }");
+    assert_eq!((decay.model, decay.pull()), (KalmanModel::Decay, Some((7200.0, 20.0))));
+    let acceleration = kalman("{ model = 'acceleration', acceleration_sd = 0.5 }");
+    assert_eq!(acceleration.acceleration_sd, Some(0.5));
+    assert_eq!(acceleration.states(), 3);
+    let custom = kalman(
+        "{ model = 'custom', F = [[0, 1], [0, 0]], H = [[1, 0]], Q = [[0, 0], [0, 0.1]], \
+         R = [[0.25]], per_second = true, initial = { state = [1, 2], covariance = [[1, 0], [0, 1]] } }",
+    );
+    let matrices = custom.custom.as_ref().unwrap();
+    assert_eq!((custom.states(), matrices.per_second), (2, true));
+    assert_eq!(matrices.f, [[0.0, 1.0], [0.0, 0.0]]);
+    assert!(custom.initial.is_some());
+}
+
+#[test]
+fn models_that_lack_something_are_reported() {
+    let check = |kalman: &str, expected: &str| {
+        check_fault(
+            &format!("[[profile]]\nmatch = {{}}\nkalman = {kalman}"),
+            &format!("weir.toml:3:{expected}"),
+        );
+    };
+    check(
+        "{ model = 'decay', tau = '1h' }",
+        "12: [[profile]] kalman.model = 'decay': model = \"decay\" needs tau and mean; write e.g. tau = \"2h\", mean = 20.0",
+    );
+    check(
+        "{ model = 'custom' }",
+        "12: [[profile]] kalman.model = 'custom': model = \"custom\" needs F, H, Q and R; write e.g. F = [[1.0]], H = [[1.0]], Q = [[0.01]], R = [[0.25]]",
+    );
+    check(
+        "{ F = [[1, 0]], H = [[1]], Q = [[1]], R = [[1]] }",
+        "12: [[profile]] kalman.F = [[1, 0]]: must be square, with 1 to 8 rows; write e.g. F = [[1.0]], H = [[1.0]], Q = [[0.01]], R = [[0.25]]",
+    );
+}

@@ -342,6 +342,9 @@ impl Reporter {
             KalmanModel::Off => "off",
             KalmanModel::Level => "level",
             KalmanModel::Trend => "trend",
+            KalmanModel::Acceleration => "acceleration",
+            KalmanModel::Decay => "decay",
+            KalmanModel::Custom => "custom",
         };
         let forecast = state.forecast(plan, None).map(|f| ForecastRow {
             origin: f.origin,
@@ -413,7 +416,7 @@ const ALARM_LINES: usize = 20;
 pub fn log_alarms(records: &[Record]) {
     let mut alarms = records.iter().filter_map(|record| match record {
         Record::Alarm(alarm) => Some(alarm),
-        Record::Aggregate(_) | Record::Forecast(_) => None,
+        Record::Aggregate(_) | Record::View(_) | Record::Forecast(_) => None,
     });
     for a in alarms.by_ref().take(ALARM_LINES) {
         let what = match a.state {

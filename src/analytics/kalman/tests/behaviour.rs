@@ -368,6 +368,6 @@ fn unfit_initial_states_count_as_not_given() {
         initial(&[f64::INFINITY], &[&[1.0]]),
     ] {
         let plan = KalmanPlan::new(&KalmanSettings { initial: unfit, ..level_settings(1.0, 1.0) });
-        assert_eq!(plan.start, Belief::diffuse(KalmanModel::Level));
+        assert_eq!(plan.start, Belief::Level(Level::DIFFUSE));
     }
 }

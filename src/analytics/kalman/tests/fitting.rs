@@ -8,7 +8,8 @@ use super::super::state::Source;
 use super::super::tuning::FIT_DELAY;
 use super::*;
 
-const ALL: Given = Given { observation: None, level: None, trend: Some(0.0) };
+const ALL: Given =
+    Given { observation: None, level: None, trend: Some(0.0), acceleration: Some(0.0) };
 const ALL_OF_TREND: Given = Given { trend: None, ..ALL };
 
 /// A simulated series, readings `dt` seconds apart.
@@ -40,7 +41,7 @@ impl Simulated {
 }
 
 fn noise(observation: f64, level: f64, trend: f64) -> Noise {
-    Noise { observation, level, trend }
+    Noise { observation, level, trend, acceleration: 0.0 }
 }
 
 fn learned(kalman: &Kalman) -> Noise {
@@ -77,7 +78,8 @@ fn the_nile() {
     let file: serde_json::Value = serde_json::from_str(&text).unwrap();
     let number = |name: &str| file["mle"][name].as_f64().unwrap();
     let steps = steps(file["y"].as_array().unwrap().iter().map(|y| y.as_f64().unwrap()));
-    let likelihood = Likelihood::new(KalmanModel::Level, &steps, 0.0);
+    let plan = auto(KalmanModel::Level);
+    let likelihood = Likelihood::new(&plan, &steps, 0.0);
     for start in [noise(1.0, 1.0, 0.0), noise(1e6, 1.0, 0.0), noise(1e4, 1e4, 0.0)] {
         let found = likelihood.maximise(&ALL, &start).unwrap();
         let loglik = -likelihood.loss(&found, 0);
@@ -96,7 +98,8 @@ fn errors(model: KalmanModel, truth: Noise, series: u64, of: fn(&Noise) -> f64) 
             let mut simulated = Simulated::new(seed + 1, truth);
             let steps = steps((0..RECENT_MAX).map(|_| simulated.next(1.0)));
             let start = noise(1.0, 1.0, if model == KalmanModel::Trend { 1.0 } else { 0.0 });
-            let found = Likelihood::new(model, &steps, 0.01).maximise(&given, &start).unwrap();
+            let found =
+                Likelihood::new(&auto(model), &steps, 0.01).maximise(&given, &start).unwrap();
             (of(&found) / of(&truth)).ln()
         })
         .collect();
