@@ -293,7 +293,6 @@ impl Calibration {
         let rate = f64::max(STRETCH_RATE, STRETCH_RATE_START / f64::from(knot.scored).sqrt())
             / (k as f64).sqrt().sqrt();
         let missed = [-e > halves[LOWER], e > halves[UPPER]];
-        knot.inside = knot.inside.saturating_add(u32::from(missed == [false; 2]));
         for (stretch, missed) in knot.stretch.iter_mut().zip(missed) {
             // exp(x) to the second order, x being at most 0.2.
             let x = rate * (f64::from(u8::from(missed)) - tail);
