@@ -20,7 +20,7 @@ mod window;
 pub use alarm::{DETECTOR_NAMES, THRESHOLDS_MAX, ThresholdSettings};
 pub use custom::{CustomSettings, METRICS_MAX, STATES_MAX, is_covariance};
 pub use forecast::{
-    ForecastInitial, ForecastPatch, ForecastSettings, SLOTS_MAX, Seasonal, Smoothing, Trend,
+    ForecastInitial, ForecastPatch, ForecastSettings, Log, SLOTS_MAX, Seasonal, Smoothing, Trend,
 };
 pub use glob::{glob_covers, glob_matches, glob_meets};
 pub use kalman::{KalmanInitial, KalmanModel, KalmanOutliers, KalmanPatch, KalmanSettings};

@@ -227,6 +227,7 @@ impl UnitState {
         epoch == self.fit_epoch
             && match fit {
                 Fit::Noise(fit) => self.kalman.offer(fit),
+                Fit::Forecast(fit) => self.forecaster.as_mut().is_some_and(|f| f.offer(fit)),
             }
     }
 
@@ -340,7 +341,7 @@ impl UnitState {
             + self.thresholds.heap_bytes()
             + self.alarms.heap_bytes()
             + self.views.heap_bytes()
-            + self.forecaster.as_ref().map_or(0, |_| size_of::<Forecaster>() + 512)
+            + self.forecaster.as_ref().map_or(0, |f| size_of::<Forecaster>() + f.heap_bytes())
     }
 
     /// Takes the batch's readings of this series, in canonical order.
@@ -633,6 +634,12 @@ impl UnitState {
                 slot_closed = true;
                 if let Some(details) = &mut effects.details {
                     details.slots.push(slots);
+                    if let Some(origins) = &effects.origins {
+                        details.outlooks.extend(outlook(forecaster, plan, &slots, origins));
+                    }
+                }
+                if let Some(job) = forecaster.take_fit_job(plan) {
+                    self.begin_fit(Job::Forecast(Box::new(job)), context.fits, effects);
                 }
             }
         }
@@ -761,6 +768,22 @@ fn forecasts(kind: Kind, plan: &Plan) -> bool {
             || plan.settings.kind.fixed() == Some(kind) && plan.settings.forecast_asked)
 }
 
+/// The forecast now that `slots` have closed, if an origin lies at their ends.
+fn outlook(
+    forecaster: &Forecaster,
+    plan: &ForecastPlan,
+    slots: &SlotsClosed,
+    origins: &Origins,
+) -> Option<Outlook> {
+    let (start, every) = (slots.start.nanos(), origins.every.max(1));
+    let origin = start.saturating_add(i64::from(slots.closed).saturating_mul(plan.step()));
+    if origin.div_euclid(every) == start.div_euclid(every) {
+        return None;
+    }
+    let (forecast, class1) = forecaster.forecast_class1(plan, (origins.steps)(plan))?;
+    Some(Outlook { forecast, class1 })
+}
+
 /// What a unit's step leaves behind for the engine to turn into records.
 #[derive(Clone, Debug, Default)]
 pub struct Effects {
@@ -779,6 +802,8 @@ pub struct Effects {
     /// Where wanted ([`Engine::keep_details`](crate::engine::Engine::keep_details)): what a live
     /// run does not look at.
     pub details: Option<Box<Details>>,
+    /// Of the details: where forecasts are wanted.
+    pub origins: Option<Origins>,
 }
 
 /// What the step went through, reading by reading and slot by slot.
@@ -788,6 +813,26 @@ pub struct Details {
     pub readings: Vec<(EventTime, Finite, Update, Kalman)>,
     /// Each slot that closed, with what had been forecast for it.
     pub slots: Vec<SlotsClosed>,
+    /// Forecasts made at the origins asked for, in order.
+    pub outlooks: Vec<Outlook>,
+}
+
+/// Asks for forecasts to be judged later: at the end of the first slot to close at or behind each multiple of a time.
+#[derive(Clone, Copy, Debug)]
+pub struct Origins {
+    /// That time, nanoseconds; ≥ 1.
+    pub every: i64,
+    /// How many steps a series' forecast takes.
+    pub steps: fn(&ForecastPlan) -> usize,
+}
+
+/// A forecast with what it would have been.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outlook {
+    /// As it is published.
+    pub forecast: crate::analytics::holt_winters::Forecast,
+    /// The ends of its intervals by class 1 alone, before calibration.
+    pub class1: Vec<[f64; 2]>,
 }
 
 /// The record of a closed pane.

@@ -35,6 +35,8 @@ pub struct MemoryModel {
     pub sketch: u64,
     /// A forecaster without its season; bytes.
     pub forecast: u64,
+    /// What its intervals' calibration remembers at horizon 48 or more; bytes.
+    pub calibration: u64,
     /// A slot of its season: seasonal state and the ring of means; bytes.
     pub slot: u64,
     /// A configured alarm that is active, with its event; bytes.
@@ -69,6 +71,8 @@ impl Default for MemoryModel {
             states_found: 224,
             sketch: crate::batch::sketch::Sketch::MAX_BYTES as u64,
             forecast: 512,
+            // 103 forecasts issued, 20 bytes each; 7 profiles of 24 bins, 4 bytes each; the rest.
+            calibration: 103 * 20 + 7 * 24 * 4 + 512,
             slot: 24,
             alarm: 512,
             forward: 2 << 20,
@@ -81,7 +85,7 @@ impl Default for MemoryModel {
 
 impl MemoryModel {
     /// Bytes of one series at worst: `series + kalman + kalman_auto + Σ windows (max_panes + those of
-    /// its view)·(pane + sketch + what its kind adds) + forecast + season·slot + alarms`. A state that
+    /// its view)·(pane + sketch + what its kind adds) + forecast + calibration + season·slot + alarms`. A state that
     /// is found has no filter and no forecast.
     pub fn series_bytes(&self, settings: &Settings, max_panes: u32) -> u64 {
         let plan = KalmanPlan::new(&settings.kalman);
@@ -102,7 +106,9 @@ impl MemoryModel {
         let panes: u64 = settings.windows.iter().map(pane).sum();
         let count: u64 = settings.windows.iter().map(open).sum();
         let forecast = settings.forecast.as_ref().map_or(0, |f| {
-            self.forecast + self.slot * (f.season_slots() + f.horizon / f.step).unsigned_abs()
+            self.forecast
+                + self.calibration
+                + self.slot * (f.season_slots() + f.horizon / f.step).unsigned_abs()
         });
         let alarms = self.alarm * settings.thresholds.len() as u64;
         let models = kalman + forecast;

@@ -219,11 +219,22 @@ pub static WINDOW: Keys =
 pub static FORECAST: Keys = keys(
     "forecast",
     Form::Inline,
-    &["step", "season", "trend", "seasonal", "horizon", "nominal", "smoothing", "initial"],
+    &[
+        "step",
+        "season",
+        "trend",
+        "seasonal",
+        "horizon",
+        "nominal",
+        "smoothing",
+        "log",
+        "robust",
+        "initial",
+    ],
 );
 /// `forecast.smoothing = { … }`
 pub static SMOOTHING: Keys =
-    keys("forecast.smoothing", Form::Inline, &["alpha", "beta", "gamma", "phi"]);
+    keys("forecast.smoothing", Form::Inline, &["alpha", "beta", "gamma", "omega", "phi", "rho"]);
 /// `forecast.initial = { … }`
 pub static FORECAST_INITIAL: Keys =
     keys("forecast.initial", Form::Inline, &["level", "trend", "season"]);

@@ -595,12 +595,14 @@ fn explain_names_every_value_and_where_it_comes_from() {
   windows                [{ size = "1m" },                   weir.toml:1 [[profile]]
                           { size = "1d", align = "local" }]
   forecast.step          "30m"                               weir.toml:1 [[profile]]
-  forecast.season        ["1d"]                              default
+  forecast.season        "auto"                              default
   forecast.trend         "damped"                            default
-  forecast.seasonal      "additive"                          default
+  forecast.seasonal      "auto"                              default
   forecast.horizon       "1d"                                default
   forecast.nominal       0.95                                default
-  forecast.smoothing     (built in)                          default
+  forecast.smoothing     "auto"                              default
+  forecast.log           "auto"                              default
+  forecast.robust        true                                default
   forecast.initial       (from the first seasons)            default
 "#;
     assert_eq!(explain(&config, "boiler-3", "temperature"), expected);

@@ -23,8 +23,8 @@ use serde::{Deserialize, Serialize};
 use crate::analytics::fit::{Fit, FitMode, Job};
 use crate::analytics::settings::{Layer, Settings};
 use crate::analytics::step::{
-    Details, Effects, Plan, StepContext, UnitCounts, UnitState, aggregate, alarm_record, forecast,
-    view,
+    Details, Effects, Origins, Plan, StepContext, UnitCounts, UnitState, aggregate, alarm_record,
+    forecast, view,
 };
 use crate::batch::pane::PaneContext;
 use crate::batch::window::Zone;
@@ -435,6 +435,12 @@ impl Engine {
                 self.changed(fit.series.0, frame.batch, output);
             }
         }
+    }
+
+    /// Details from now on include the forecasts made at these origins.
+    pub fn keep_outlooks(&mut self, origins: Origins) {
+        self.keep_details();
+        self.effects.origins = Some(origins);
     }
 
     /// Applies readings and due timers, in slot order.
