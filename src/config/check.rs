@@ -28,6 +28,8 @@ pub struct MemoryModel {
     pub forecast: u64,
     /// A slot of its season: seasonal state and the ring of means; bytes.
     pub slot: u64,
+    /// The statistical detectors; bytes.
+    pub detectors: u64,
     /// A configured alarm that is active, with its event; bytes.
     pub alarm: u64,
     /// An outbox and its client; bytes, besides two messages.
@@ -57,6 +59,8 @@ impl Default for MemoryModel {
             sketch: crate::batch::sketch::Sketch::MAX_BYTES as u64,
             forecast: 512,
             slot: 24,
+            // Six active alarms, with their events, among them.
+            detectors: 1536 + 6 * 512,
             alarm: 512,
             forward: 2 << 20,
             journal_reading: 16,
@@ -68,7 +72,7 @@ impl Default for MemoryModel {
 
 impl MemoryModel {
     /// Bytes of one series at worst: `series + kalman + Σ windows max_panes·(pane + sketch) +
-    /// forecast + season·slot + alarms`.
+    /// forecast + season·slot + detectors + alarms`.
     pub fn series_bytes(&self, settings: &Settings, max_panes: u32) -> u64 {
         // The larger states are boxed: mean, two factors, and as much again while diffuse.
         let boxed = match settings.kalman.model {
@@ -90,7 +94,7 @@ impl MemoryModel {
             self.forecast + self.slot * (f.season_slots() + f.horizon / f.step).unsigned_abs()
         });
         let alarms = self.alarm * settings.thresholds.len() as u64;
-        self.series + kalman + panes + forecast + alarms
+        self.series + kalman + panes + forecast + self.detectors + alarms
     }
 
     /// Bytes of the process at worst: `base + unacknowledged + 2·max_readings·reading (a batch in
