@@ -46,6 +46,9 @@ impl Rig {
         let (time, value) = (EventTime::clamped(START + nanos), Finite::new(value).unwrap());
         self.attended = self.attended.max(nanos);
         let update = self.kalman.update(&self.kalman_plan, time, value);
+        if let Some(fit) = self.kalman.take_fit_job(&self.kalman_plan).and_then(|job| job.run()) {
+            self.kalman.offer(fit);
+        }
         if !matches!(update.verdict, Verdict::Gated) {
             if let Verdict::Shift { delta, .. } = update.verdict {
                 self.forecaster.shift_level(&self.forecast_plan, delta);
