@@ -49,8 +49,7 @@ impl Plan {
     pub fn new(settings: Settings) -> Plan {
         let kalman = KalmanPlan::new(&settings.kalman);
         let forecast = settings.forecast.as_ref().map(ForecastPlan::new);
-        let alarms =
-            DetectorPlan::new(&settings.alarms, forecast.as_ref().map(ForecastPlan::step));
+        let alarms = DetectorPlan::new(&settings.alarms, forecast.as_ref().map(ForecastPlan::step));
         Plan { settings, kalman, forecast, alarms }
     }
 }
@@ -678,17 +677,11 @@ impl UnitState {
         &mut self,
         plan: &Plan,
         context: &StepContext<'_>,
-        (time, signal, update, closed): (
-            EventTime,
-            Option<Finite>,
-            &Update,
-            Option<SlotsClosed>,
-        ),
+        (time, signal, update, closed): (EventTime, Option<Finite>, &Update, Option<SlotsClosed>),
         kind: Kind,
         effects: &mut Effects,
     ) {
-        let (plan, attended, events) =
-            (&plan.alarms, context.pane.attended, &mut effects.events);
+        let (plan, attended, events) = (&plan.alarms, context.pane.attended, &mut effects.events);
         let Some(value) = signal.filter(|_| kind != Kind::State) else {
             self.detectors.heard(plan, attended, time, events);
             return;

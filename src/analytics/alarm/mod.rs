@@ -107,7 +107,7 @@ pub struct Event {
 }
 
 /// False alarms that a detector may raise of one series in 30 days, by its own reckoning.
-const FALSE_ALARMS: f64 = 0.05;
+const FALSE_ALARMS: f64 = 0.03;
 const THIRTY_DAYS_S: f64 = 30.0 * 86_400.0;
 /// log10 of the shortest return period ever taken for an alarm.
 const TARGET_MIN: f64 = 5.0;

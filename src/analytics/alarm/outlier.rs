@@ -61,7 +61,11 @@ impl Outlier {
             self.calm = if ordinary { self.calm + 1 } else { 0 };
             if self.calm >= CALM || seen.shifted || !on {
                 self.calm = 0;
-                let evidence = Evidence::around(seen.value, judged.expected, judged.sd * two_thirds(tail.threshold().unwrap_or(x)));
+                let evidence = Evidence::around(
+                    seen.value,
+                    judged.expected,
+                    judged.sd * two_thirds(tail.threshold().unwrap_or(x)),
+                );
                 let why = "readings are ordinary again";
                 self.latch.clear(Kind::Outlier, seen.time, seen.refractory, evidence, why, events);
             }
@@ -77,7 +81,8 @@ impl Outlier {
                     w.abs() / self.scale().unwrap_or(1.0),
                     super::count(period),
                 );
-                let evidence = Evidence::around(seen.value, judged.expected, judged.sd * two_thirds(limit));
+                let evidence =
+                    Evidence::around(seen.value, judged.expected, judged.sd * two_thirds(limit));
                 self.latch.raise(Kind::Outlier, seen.time, evidence, reason, events);
             }
         }

@@ -8,9 +8,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Event;
 use super::latch::{Evidence, Kind, Latch};
 use super::tail::Tail;
-use super::Event;
 use crate::analytics::holt_winters::SlotsClosed;
 use crate::reading::EventTime;
 

@@ -17,8 +17,8 @@ const RUN: usize = 7;
 const WARM_UP: u32 = 150;
 /// Least distance in usual innovations.
 const LEAST: f64 = 2.5;
-/// log10 of the readings in a cluster: that many share one return period.
-const CLUSTER: f64 = 0.7;
+/// log10 of the exceedances in a cluster, which share one return period.
+const CLUSTER: f64 = 0.5;
 /// Readings without a further jump that end it.
 const SETTLED: u8 = 30;
 /// What white noise has, [`stretched`]: the 98 % quantile, and mean and mean square of the excess in
@@ -101,7 +101,14 @@ impl LevelShift {
                 self.calm = 0;
                 let evidence = Evidence::around(seen.value, judged.expected, sd);
                 let why = "the level has settled";
-                self.latch.clear(Kind::LevelShift, seen.time, seen.refractory, evidence, why, events);
+                self.latch.clear(
+                    Kind::LevelShift,
+                    seen.time,
+                    seen.refractory,
+                    evidence,
+                    why,
+                    events,
+                );
             }
         } else if on
             && self.tail.seen() >= WARM_UP

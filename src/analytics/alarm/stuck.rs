@@ -84,7 +84,8 @@ impl Stuck {
         let weight = (length / n.max(length)).min(1.0);
         self.repeats += weight * ((length - 1.0) / length - self.repeats);
         // A run that raised the alarm counts in part: such runs may turn out to be usual here.
-        let counted = if self.latch.is_active() { length.min(TIMES_LONGEST * self.longest) } else { length };
+        let counted =
+            if self.latch.is_active() { length.min(TIMES_LONGEST * self.longest) } else { length };
         self.longest = (self.longest * FADE).max(counted);
     }
 

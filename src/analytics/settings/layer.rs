@@ -6,8 +6,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    DetectorPatch, ForecastPatch, KalmanPatch, KindSetting, Settings, THRESHOLDS_MAX, ThresholdSettings,
-    WindowSettings, glob_covers, glob_matches, glob_meets,
+    DetectorPatch, ForecastPatch, KalmanPatch, KindSetting, Settings, THRESHOLDS_MAX,
+    ThresholdSettings, WindowSettings, glob_covers, glob_matches, glob_meets,
 };
 
 /// What one `[[profile]]`, `[[device]]` or `[[alarm]]` table sets; `None`: not set here.

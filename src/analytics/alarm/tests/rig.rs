@@ -203,7 +203,8 @@ impl Source {
             Series::Weather => {
                 // Fronts of some days, a daily cycle, sensor noise.
                 let hours = self.step / 3600.0;
-                self.slow += -self.slow * hours / 60.0 + 4.0 * (2.0 * hours / 60.0).sqrt() * r.normal();
+                self.slow +=
+                    -self.slow * hours / 60.0 + 4.0 * (2.0 * hours / 60.0).sqrt() * r.normal();
                 self.state += -self.state * hours + 0.5 * (2.0 * hours).sqrt() * r.normal();
                 let value = 15.0 + self.slow + self.state + 5.0 * daily + 0.1 * r.normal();
                 (value * 10.0).round() / 10.0
