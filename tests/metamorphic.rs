@@ -150,8 +150,8 @@ fn take(outcome: &mut Outcome, output: StepOutput) {
     for detail in output.details {
         let results = outcome.entry(detail.name.device.to_string()).or_default();
         let readings = detail.details.readings.iter();
-        results.estimates.extend(readings.map(|(time, value, update, kalman)| {
-            format!("{time} {value:?} {update:?} {:?}", kalman.state_and_covariance())
+        results.estimates.extend(readings.map(|(time, value, update, kalman, score)| {
+            format!("{time} {value:?} {update:?} {:?} {score:?}", kalman.state_and_covariance())
         }));
         results.slots.extend(detail.details.slots.iter().map(|slots| format!("{slots:?}")));
     }

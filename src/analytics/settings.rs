@@ -10,6 +10,7 @@ use crate::reading::SECOND;
 
 mod alarm;
 mod custom;
+mod detectors;
 mod forecast;
 mod glob;
 mod kalman;
@@ -19,6 +20,7 @@ mod window;
 
 pub use alarm::{DETECTOR_NAMES, THRESHOLDS_MAX, ThresholdSettings};
 pub use custom::{CustomSettings, METRICS_MAX, STATES_MAX, is_covariance};
+pub use detectors::{DetectorPatch, DetectorSettings};
 pub use forecast::{
     ForecastInitial, ForecastPatch, ForecastSettings, Log, SLOTS_MAX, Seasonal, Smoothing, Trend,
 };
@@ -59,6 +61,9 @@ pub struct Settings {
     /// The configured alarms, at most [`THRESHOLDS_MAX`], each name once; in order of configuration.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub thresholds: Vec<ThresholdSettings>,
+    /// The statistical detectors.
+    #[serde(default)]
+    pub alarms: DetectorSettings,
     /// For [`Kind::State`], which is neither filtered nor forecast by default: whether the layer
     /// that sets `kind`, or one behind it, sets the filter, …
     pub kalman_asked: bool,
@@ -81,6 +86,7 @@ impl Default for Settings {
             windows: vec![WindowSettings::default()],
             forecast: Some(ForecastSettings::default()),
             thresholds: Vec::new(),
+            alarms: DetectorSettings::default(),
             kalman_asked: false,
             forecast_asked: false,
         }

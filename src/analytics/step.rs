@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::analytics::alarm::{self, Active, Thresholds};
+use crate::analytics::alarm::{self, Active, DetectorPlan, Detectors, ReadingSeen, Thresholds};
 use crate::analytics::classify::Classifier;
 use crate::analytics::fit::{Fit, FitMode, Job};
 use crate::analytics::holt_winters::{ForecastPlan, Forecaster, SlotsClosed};
@@ -40,6 +40,8 @@ pub struct Plan {
     pub kalman: KalmanPlan,
     /// The forecaster's constants.
     pub forecast: Option<ForecastPlan>,
+    /// The detectors' constants.
+    pub alarms: DetectorPlan,
 }
 
 impl Plan {
@@ -47,7 +49,8 @@ impl Plan {
     pub fn new(settings: Settings) -> Plan {
         let kalman = KalmanPlan::new(&settings.kalman);
         let forecast = settings.forecast.as_ref().map(ForecastPlan::new);
-        Plan { settings, kalman, forecast }
+        let alarms = DetectorPlan::new(&settings.alarms, forecast.as_ref().map(ForecastPlan::step));
+        Plan { settings, kalman, forecast, alarms }
     }
 }
 
@@ -167,6 +170,9 @@ pub struct UnitState {
     /// The configured alarms.
     #[serde(rename = "t", default, skip_serializing_if = "Thresholds::is_empty")]
     thresholds: Thresholds,
+    /// The statistical detectors.
+    #[serde(rename = "d", default)]
+    detectors: Box<Detectors>,
     /// All active alarms, whoever raised them.
     #[serde(rename = "e", default, skip_serializing_if = "Active::is_empty")]
     alarms: Active,
@@ -210,6 +216,7 @@ impl UnitState {
             severed: false,
             views: Views::default(),
             thresholds: Thresholds::default(),
+            detectors: Box::default(),
             alarms: Active::default(),
             fit_epoch: 0,
         }
@@ -329,6 +336,7 @@ impl UnitState {
             self.panes.next_deadline(pending),
             self.order.next_deadline(),
             self.thresholds.next_deadline(),
+            self.detectors.next_deadline(),
         ];
         deadlines.into_iter().flatten().min()
     }
@@ -340,6 +348,8 @@ impl UnitState {
             + self.kalman.heap_bytes()
             + self.thresholds.heap_bytes()
             + self.alarms.heap_bytes()
+            + size_of::<Detectors>()
+            + self.detectors.heap_bytes()
             + self.views.heap_bytes()
             + self.forecaster.as_ref().map_or(0, |f| size_of::<Forecaster>() + f.heap_bytes())
     }
@@ -382,6 +392,8 @@ impl UnitState {
                 let closed = effects.closed.len();
                 self.fill(plan, context, (time, value), watermark, false, effects);
                 self.carry(plan, &mut effects.closed[closed..]);
+                let attended = context.pane.attended;
+                self.detectors.heard(&plan.alarms, attended, time, &mut effects.events);
             } else if settings.hold > 0 || self.order.held() > 0 {
                 // Readings held under an earlier setting go first.
                 let deadline = AttendedTime(context.pane.attended.0 + settings.hold);
@@ -416,6 +428,8 @@ impl UnitState {
         let (settings, attended) = (&plan.settings, context.pane.attended);
         let unit = settings.unit.as_deref();
         self.thresholds.tick(&settings.thresholds, unit, attended, &mut effects.events);
+        let now = EventTime::clamped(context.pane.now.0);
+        self.detectors.tick(&plan.alarms, attended, now, &mut effects.events);
         self.follow(effects, events);
         let pending = self.order.pending_watermark(settings.lateness);
         let closed = effects.closed.len();
@@ -449,6 +463,7 @@ impl UnitState {
     /// Forgets what only time could still raise: a recording ended.
     pub fn forget_waiting(&mut self) {
         self.thresholds.forget_waiting();
+        self.detectors.forget_waiting();
     }
 
     /// Follows a change of settings: windows that stay keep their panes, a forecaster whose
@@ -467,6 +482,7 @@ impl UnitState {
         self.follow(effects, events);
         let scale = |plan: &Plan| (plan.settings.scale, plan.settings.offset);
         let rescaled = scale(old) != scale(new);
+        let events = effects.events.len();
         if rescaled {
             self.panes.close_all(&mut effects.closed);
             self.views.clear();
@@ -482,7 +498,8 @@ impl UnitState {
         }
         let (before, kind) = (self.kind(old), self.kind(new));
         if rescaled || before != kind {
-            self.restart_models(new);
+            self.restart_models(new, now, effects);
+            self.follow(effects, events);
         } else if old.settings.forecast != new.settings.forecast
             || forecasts(before, old) != forecasts(kind, new)
         {
@@ -495,8 +512,9 @@ impl UnitState {
         }
     }
 
-    /// Starts filter and forecaster anew, since what they are to see is not what they saw.
-    fn restart_models(&mut self, plan: &Plan) {
+    /// Starts filter, forecaster and detectors anew, since what they are to see is not what they saw.
+    fn restart_models(&mut self, plan: &Plan, now: EventTime, effects: &mut Effects) {
+        self.detectors.restart(now, &mut effects.events);
         self.kalman = Kalman::new(&plan.kalman);
         self.fit_epoch = self.fit_epoch.wrapping_add(1);
         self.forecaster = forecasts(self.kind(plan), plan).then(|| Box::new(Forecaster::new()));
@@ -532,6 +550,7 @@ impl UnitState {
         }
         self.order.rewind(to);
         self.thresholds.rewind(to);
+        self.detectors.rewind(to);
         self.kalman.rewind(&plan.kalman, to);
         self.fit_epoch = self.fit_epoch.wrapping_add(1);
         // Its slots lie in the future; the season's phase would be wrong.
@@ -622,6 +641,7 @@ impl UnitState {
             self.counts.shifts += 1;
         }
         let mut slot_closed = false;
+        let mut closed = None;
         if let (Some(forecaster), Some(plan), Some(signal)) =
             (&mut self.forecaster, &plan.forecast, signal)
             && !gated
@@ -632,6 +652,7 @@ impl UnitState {
             if let Some(slots) = forecaster.observe(plan, time, signal) {
                 effects.slot_closed = true;
                 slot_closed = true;
+                closed = Some(slots);
                 if let Some(details) = &mut effects.details {
                     details.slots.push(slots);
                     if let Some(origins) = &effects.origins {
@@ -646,17 +667,40 @@ impl UnitState {
         if slot_closed && let Some(signal) = signal {
             self.look_ahead(plan, time, signal, effects);
         }
+        self.detect(plan, context, (time, signal, &update, closed), kind, effects);
         let rate = signal.filter(|_| kind == Kind::Counter);
         self.last = Some(Last { time, value, rate, update: Some(update) });
         self.severed = false;
         if let (Some(details), Some(signal)) = (&mut effects.details, signal) {
-            details.readings.push((time, signal, update, self.kalman.clone()));
+            let score = self.detectors.score();
+            details.readings.push((time, signal, update, self.kalman.clone(), score));
         }
         effects.filtered = true;
         // Counts from the next reading on; panes keep what they have.
         if plan.settings.kind.fixed().is_none() && self.classifier.observe(raw) {
-            self.restart_models(plan);
+            self.restart_models(plan, time, effects);
         }
+    }
+
+    /// The detectors look at a reading in order. Of a state they only see that it comes.
+    fn detect(
+        &mut self,
+        plan: &Plan,
+        context: &StepContext<'_>,
+        (time, signal, update, closed): (EventTime, Option<Finite>, &Update, Option<SlotsClosed>),
+        kind: Kind,
+        effects: &mut Effects,
+    ) {
+        let (plan, attended, events) = (&plan.alarms, context.pane.attended, &mut effects.events);
+        let Some(value) = signal.filter(|_| kind != Kind::State) else {
+            self.detectors.heard(plan, attended, time, events);
+            return;
+        };
+        if let Some(slots) = &closed {
+            self.detectors.slot(plan, slots, time, events);
+        }
+        let reading = ReadingSeen { time, value, attended, update };
+        self.detectors.reading(plan, &reading, events);
     }
 
     /// A slot closed: alarms that look ahead see what is expected now.
@@ -809,8 +853,9 @@ pub struct Effects {
 /// What the step went through, reading by reading and slot by slot.
 #[derive(Clone, Debug, Default)]
 pub struct Details {
-    /// Each reading that reached the filter, with what the filter made of it and its state after.
-    pub readings: Vec<(EventTime, Finite, Update, Kalman)>,
+    /// Each reading that reached the filter, with what the filter made of it, its state after, and
+    /// the anomaly score.
+    pub readings: Vec<(EventTime, Finite, Update, Kalman, f64)>,
     /// Each slot that closed, with what had been forecast for it.
     pub slots: Vec<SlotsClosed>,
     /// Forecasts made at the origins asked for, in order.

@@ -39,6 +39,8 @@ pub struct MemoryModel {
     pub calibration: u64,
     /// A slot of its season: seasonal state and the ring of means; bytes.
     pub slot: u64,
+    /// The statistical detectors; bytes.
+    pub detectors: u64,
     /// A configured alarm that is active, with its event; bytes.
     pub alarm: u64,
     /// An outbox and its client; bytes, besides two messages.
@@ -74,6 +76,8 @@ impl Default for MemoryModel {
             // 103 forecasts issued, 20 bytes each; 7 profiles of 24 bins, 4 bytes each; the rest.
             calibration: 103 * 20 + 7 * 24 * 4 + 512,
             slot: 24,
+            // Six active alarms, with their events, among them.
+            detectors: 1536 + 6 * 512,
             alarm: 512,
             forward: 2 << 20,
             journal_reading: 16,
@@ -85,8 +89,8 @@ impl Default for MemoryModel {
 
 impl MemoryModel {
     /// Bytes of one series at worst: `series + kalman + kalman_auto + Σ windows (max_panes + those of
-    /// its view)·(pane + sketch + what its kind adds) + forecast + calibration + season·slot + alarms`. A state that
-    /// is found has no filter and no forecast.
+    /// its view)·(pane + sketch + what its kind adds) + forecast + calibration + season·slot +
+    /// detectors + alarms`. A state that is found has no filter and no forecast.
     pub fn series_bytes(&self, settings: &Settings, max_panes: u32) -> u64 {
         let plan = KalmanPlan::new(&settings.kalman);
         // The larger states are boxed: mean, two factors, and as much again while diffuse.
@@ -118,7 +122,7 @@ impl MemoryModel {
             KindSetting::State => models + count * self.states,
             KindSetting::Auto => (models + count * self.increase).max(count * self.states_found),
         };
-        self.series + panes + of_kind + alarms
+        self.series + panes + of_kind + self.detectors + alarms
     }
 
     /// Bytes of the process at worst: `base + unacknowledged + 2·max_readings·reading (a batch in

@@ -163,7 +163,7 @@ pub static PROFILE: Keys = keys(
     Form::List,
     &[
         "match", "unit", "kind", "scale", "offset", "wrap", "valid", "lateness", "hold", "kalman",
-        "windows", "forecast",
+        "windows", "forecast", "alarms",
     ],
 );
 /// `match = { … }`
@@ -174,7 +174,7 @@ pub static DEVICE: Keys = keys(
     Form::List,
     &[
         "id", "metric", "unit", "kind", "scale", "offset", "wrap", "valid", "lateness", "hold",
-        "kalman", "windows", "forecast",
+        "kalman", "windows", "forecast", "alarms",
     ],
 );
 /// `metric.<name> = { … }` of a device.
@@ -183,7 +183,7 @@ pub static DEVICE_METRIC: Keys = keys(
     Form::Inline,
     &[
         "unit", "kind", "scale", "offset", "wrap", "valid", "lateness", "hold", "kalman",
-        "windows", "forecast",
+        "windows", "forecast", "alarms",
     ],
 );
 /// `kalman = { … }`
@@ -255,13 +255,19 @@ pub static ALARM: Keys = keys(
         "severity",
     ],
 );
+/// `alarms = { … }`
+pub static ALARMS: Keys = keys(
+    "alarms",
+    Form::Inline,
+    &["outlier", "level_shift", "residual", "stuck", "gap", "drift", "repeat_after"],
+);
 /// `[http]`
 pub static HTTP: Keys = keys("http", Form::Table, &["listen"]);
 /// `[log]`
 pub static LOG: Keys = keys("log", Form::Table, &["level", "format"]);
 
 /// All tables, in the order of the reference.
-pub static ALL: [&Keys; 24] = [
+pub static ALL: [&Keys; 25] = [
     &ROOT,
     &GATEWAY,
     &BATCH,
@@ -281,6 +287,7 @@ pub static ALL: [&Keys; 24] = [
     &FORECAST,
     &SMOOTHING,
     &FORECAST_INITIAL,
+    &ALARMS,
     &DEVICE,
     &DEVICE_METRIC,
     &ALARM,
