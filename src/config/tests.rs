@@ -910,14 +910,14 @@ fn models_that_lack_something_are_reported() {
     };
     check(
         "{ model = 'decay', tau = '1h' }",
-        "12: [[profile]] kalman.model = 'decay': model = \"decay\" needs tau and mean; write e.g. tau = \"2h\", mean = 20.0",
+        "20: [[profile]] kalman.model = 'decay': model = \"decay\" needs tau and mean; write e.g. tau = \"2h\", mean = 20.0",
     );
     check(
         "{ model = 'custom' }",
-        "12: [[profile]] kalman.model = 'custom': model = \"custom\" needs F, H, Q and R; write e.g. F = [[1.0]], H = [[1.0]], Q = [[0.01]], R = [[0.25]]",
+        "20: [[profile]] kalman.model = 'custom': model = \"custom\" needs F, H, Q and R; write e.g. F = [[1.0]], H = [[1.0]], Q = [[0.01]], R = [[0.25]]",
     );
     check(
         "{ F = [[1, 0]], H = [[1]], Q = [[1]], R = [[1]] }",
-        "12: [[profile]] kalman.F = [[1, 0]]: must be square, with 1 to 8 rows; write e.g. F = [[1.0]], H = [[1.0]], Q = [[0.01]], R = [[0.25]]",
+        "16: [[profile]] kalman.F = [[1, 0]]: must be square, with 1 to 8 rows; write e.g. F = [[1.0]], H = [[1.0]], Q = [[0.01]], R = [[0.25]]",
     );
 }
