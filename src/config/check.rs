@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::units::about_size;
 use super::{Config, Mqtt};
+use crate::analytics::holt_winters::ForecastPlan;
 use crate::analytics::settings::{KalmanModel, Layer, Settings};
 
 /// What things cost. All estimates of size are here and nowhere else; measured values go here.
@@ -24,9 +25,10 @@ pub struct MemoryModel {
     pub pane: u64,
     /// An open pane's quantile sketch; bytes.
     pub sketch: u64,
-    /// A forecaster without its season; bytes.
+    /// A forecaster's open slot; bytes. Models, seasons and the ring for fits are
+    /// [`ForecastPlan::state_bytes`].
     pub forecast: u64,
-    /// A slot of its season: seasonal state and the ring of means; bytes.
+    /// A slot ahead in its forecast; bytes.
     pub slot: u64,
     /// A configured alarm that is active, with its event; bytes.
     pub alarm: u64,
@@ -55,7 +57,7 @@ impl Default for MemoryModel {
             kalman: 216,
             pane: 256,
             sketch: crate::batch::sketch::Sketch::MAX_BYTES as u64,
-            forecast: 512,
+            forecast: 128,
             slot: 24,
             alarm: 512,
             forward: 2 << 20,
@@ -68,7 +70,7 @@ impl Default for MemoryModel {
 
 impl MemoryModel {
     /// Bytes of one series at worst: `series + kalman + Σ windows max_panes·(pane + sketch) +
-    /// forecast + season·slot + alarms`.
+    /// forecast + its state + horizon·slot + alarms`.
     pub fn series_bytes(&self, settings: &Settings, max_panes: u32) -> u64 {
         let kalman = if settings.kalman.model == KalmanModel::Off { 0 } else { self.kalman };
         let panes: u64 = settings
@@ -78,7 +80,8 @@ impl MemoryModel {
             .map(|pane| pane * u64::from(max_panes))
             .sum();
         let forecast = settings.forecast.as_ref().map_or(0, |f| {
-            self.forecast + self.slot * (f.season_slots() + f.horizon / f.step).unsigned_abs()
+            let state = ForecastPlan::new(f).state_bytes() as u64;
+            self.forecast + state + self.slot * (f.horizon / f.step).unsigned_abs()
         });
         let alarms = self.alarm * settings.thresholds.len() as u64;
         self.series + kalman + panes + forecast + alarms

@@ -349,8 +349,7 @@ pub(super) fn run_through(
 ) -> Option<Vec<Member>> {
     let mut members = Vec::with_capacity(specs.len());
     for &spec in specs {
-        let inward: Vec<f64> =
-            values.iter().map(|&y| spec.inward(y).unwrap_or(f64::NAN)).collect();
+        let inward: Vec<f64> = values.iter().map(|&y| spec.inward(y).unwrap_or(f64::NAN)).collect();
         members.push(Member::start(spec, &inward, first)?);
     }
     for (t, y) in values.iter().enumerate() {

@@ -240,7 +240,7 @@ impl Model {
         slot: i64,
         observed: Option<f64>,
     ) -> Outcome {
-        let mut outcome = self.take(plan, slot, observed);
+        let outcome = self.take(plan, slot, observed);
         self.slots = self.slots.saturating_add(1);
         if plan.ring > 0 {
             self.ring.push(plan.ring, observed);
@@ -380,7 +380,11 @@ impl Model {
     }
 
     /// Class-1 variance factors with the correlation of the errors seen; runs from `initial` do without.
-    fn variance_factors(&self, plan: &ForecastPlan, running: &Running) -> impl Iterator<Item = f64> {
+    fn variance_factors(
+        &self,
+        plan: &ForecastPlan,
+        running: &Running,
+    ) -> impl Iterator<Item = f64> {
         let correlation = match plan.initial {
             Some(_) => 0.0,
             None => self.errors.correlation(),

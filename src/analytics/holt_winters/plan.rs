@@ -34,7 +34,8 @@ pub(super) const VALUE_MAX: f64 = 1e300;
 /// builds up over days rather than hours, season factors over about ten seasons, and the trend
 /// flattens at the slow end of the usual 0.8 to 0.98 (Hyndman, Athanasopoulos, Forecasting:
 /// Principles and Practice, 3rd edition, section 8.2).
-const DEFAULT_SMOOTHING: Smoothing = Smoothing { alpha: 0.3, beta: 0.01, gamma: 0.1, omega: 0.1, phi: 0.98, rho: 0.0 };
+const DEFAULT_SMOOTHING: Smoothing =
+    Smoothing { alpha: 0.3, beta: 0.01, gamma: 0.1, omega: 0.1, phi: 0.98, rho: 0.0 };
 
 /// [`ForecastSettings`] as the hot path wants them. The configuration refuses what is out of
 /// range, with its place; here it is only limited, so that nothing can overflow or grow.

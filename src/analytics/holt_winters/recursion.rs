@@ -104,7 +104,11 @@ impl Season {
             Season::None => value,
             Season::Additive(factors) => value - factors[at.first],
             Season::Multiplicative(factors) => {
-                if factors[at.first].abs() < RATIO_MIN { value } else { value / factors[at.first] }
+                if factors[at.first].abs() < RATIO_MIN {
+                    value
+                } else {
+                    value / factors[at.first]
+                }
             }
             Season::Double(first, second) => value - (first[at.first] + second[at.second]),
         }
@@ -221,11 +225,7 @@ impl Components {
     /// Forecasts of the slots from `slot` (the next one) on, without end:
     /// l + (phi + … + phi^h)·b combined with the season factors, plus rho^h·r.
     /// Source: as [`step_at`](Self::step_at), table 2.1.
-    pub fn points<'a>(
-        &'a self,
-        p: &Parameters,
-        slot: i64,
-    ) -> impl Iterator<Item = f64> + use<'a> {
+    pub fn points<'a>(&'a self, p: &Parameters, slot: i64) -> impl Iterator<Item = f64> + use<'a> {
         self.points_at(p, self.season.phase_of(slot))
     }
 
@@ -306,7 +306,8 @@ mod tests {
     /// Against the double sum of the docstring, term by term.
     #[test]
     fn variance_with_correlated_errors_is_the_double_sum() {
-        let p = Parameters { alpha: 0.3, beta: 0.02, gamma: 0.1, phi: 0.9, ..Parameters::default() };
+        let p =
+            Parameters { alpha: 0.3, beta: 0.02, gamma: 0.1, phi: 0.9, ..Parameters::default() };
         let m = 4;
         let weight = |j: usize| -> f64 {
             if j == 0 {

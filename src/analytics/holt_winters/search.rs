@@ -117,9 +117,9 @@ fn simplex<const N: usize>(
 fn extent<const N: usize>(bounds: &Bounds<N>, vertices: &[Vertex<N>]) -> f64 {
     let side = |i: usize| {
         let (low, high) = bounds[i];
-        let ends = vertices.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), v| {
-            (a.min(v.0[i]), b.max(v.0[i]))
-        });
+        let ends = vertices
+            .iter()
+            .fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), v| (a.min(v.0[i]), b.max(v.0[i])));
         if high > low { (ends.1 - ends.0) / (high - low) } else { 0.0 }
     };
     (0..N).map(side).fold(0.0, f64::max)
@@ -145,10 +145,11 @@ mod tests {
     #[test]
     fn calls_are_bounded_and_held_coordinates_stay() {
         let mut calls = 0;
-        let (at, _) = minimise(&[(0.0, 1.0), (0.3, 0.3), (0.0, 1.0)], &[[0.5, 0.3, 0.5]], 60, |x| {
-            calls += 1;
-            libm::sin(50.0 * x[0]) * libm::cos(31.0 * x[2])
-        });
+        let (at, _) =
+            minimise(&[(0.0, 1.0), (0.3, 0.3), (0.0, 1.0)], &[[0.5, 0.3, 0.5]], 60, |x| {
+                calls += 1;
+                libm::sin(50.0 * x[0]) * libm::cos(31.0 * x[2])
+            });
         assert_eq!(at[1], 0.3);
         assert!(calls <= 2 * 62, "{calls}");
         // Nothing but NaN is no reason to fall over.

@@ -8,7 +8,9 @@ use crate::analytics::holt_winters::recursion::{
 };
 use crate::analytics::holt_winters::search::minimise;
 use crate::analytics::holt_winters::{Forecast, ForecastPlan, Forecaster};
-use crate::analytics::settings::{ForecastInitial, ForecastSettings, Log, Seasonal, Smoothing, Trend};
+use crate::analytics::settings::{
+    ForecastInitial, ForecastSettings, Log, Seasonal, Smoothing, Trend,
+};
 use crate::reading::{EventTime, Finite, SECOND};
 
 const ADDITIVE_SEASON_OR_NONE: [&str; 7] = [
