@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::units::about_size;
 use super::{Config, Mqtt};
+use crate::analytics::holt_winters::ForecastPlan;
 use crate::analytics::kalman::KalmanPlan;
 use crate::analytics::settings::{KalmanModel, KindSetting, Layer, Settings, WindowSettings};
 
@@ -33,11 +34,12 @@ pub struct MemoryModel {
     pub states_found: u64,
     /// An open pane's quantile sketch; bytes.
     pub sketch: u64,
-    /// A forecaster without its season; bytes.
+    /// A forecaster's open slot; bytes. Models, seasons and the ring for fits are
+    /// [`ForecastPlan::state_bytes`].
     pub forecast: u64,
     /// What its intervals' calibration remembers at horizon 48 or more; bytes.
     pub calibration: u64,
-    /// A slot of its season: seasonal state and the ring of means; bytes.
+    /// A slot ahead in its forecast; bytes.
     pub slot: u64,
     /// The statistical detectors; bytes.
     pub detectors: u64,
@@ -72,7 +74,7 @@ impl Default for MemoryModel {
             states: 384,
             states_found: 224,
             sketch: crate::batch::sketch::Sketch::MAX_BYTES as u64,
-            forecast: 512,
+            forecast: 128,
             // 103 forecasts issued, 20 bytes each; 7 profiles of 24 bins, 4 bytes each; the rest.
             calibration: 103 * 20 + 7 * 24 * 4 + 512,
             slot: 24,
@@ -89,7 +91,7 @@ impl Default for MemoryModel {
 
 impl MemoryModel {
     /// Bytes of one series at worst: `series + kalman + kalman_auto + Σ windows (max_panes + those of
-    /// its view)·(pane + sketch + what its kind adds) + forecast + calibration + season·slot +
+    /// its view)·(pane + sketch + what its kind adds) + forecast + its state + calibration + horizon·slot +
     /// detectors + alarms`. A state that is found has no filter and no forecast.
     pub fn series_bytes(&self, settings: &Settings, max_panes: u32) -> u64 {
         let plan = KalmanPlan::new(&settings.kalman);
@@ -110,9 +112,9 @@ impl MemoryModel {
         let panes: u64 = settings.windows.iter().map(pane).sum();
         let count: u64 = settings.windows.iter().map(open).sum();
         let forecast = settings.forecast.as_ref().map_or(0, |f| {
-            self.forecast
-                + self.calibration
-                + self.slot * (f.season_slots() + f.horizon / f.step).unsigned_abs()
+            let state = ForecastPlan::new(f).state_bytes() as u64;
+            let ahead = self.slot * (f.horizon / f.step).unsigned_abs();
+            self.forecast + state + self.calibration + ahead
         });
         let alarms = self.alarm * settings.thresholds.len() as u64;
         let models = kalman + forecast;

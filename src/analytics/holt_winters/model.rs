@@ -248,7 +248,7 @@ impl Model {
         slot: i64,
         observed: Option<f64>,
     ) -> Outcome {
-        let mut outcome = self.take(plan, slot, observed);
+        let outcome = self.take(plan, slot, observed);
         self.slots = self.slots.saturating_add(1);
         if plan.ring > 0 {
             self.ring.push(plan.ring, observed);

@@ -28,6 +28,9 @@ fn run(name: &str, column: usize) -> (Forecast, f64) {
     let (mut inside, mut scored) = (0_u32, 0_u32);
     for (time, value) in series(name, column) {
         let Some(closed) = forecaster.observe(&plan, time, value) else { continue };
+        if let Some(fit) = forecaster.take_fit_job(&plan).and_then(|job| job.run()) {
+            assert!(forecaster.offer(fit));
+        }
         if let Some(forecast) = &issued {
             let h = (closed.start.nanos() - forecast.origin.nanos()) / forecast.step;
             if let Some(h) = usize::try_from(h).ok().filter(|&h| h < 24) {
