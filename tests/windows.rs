@@ -89,7 +89,7 @@ fn readings(
     for _ in 0..count {
         readings.push((at, value(rng)));
         at += match rng.below(40) {
-            0 => 900 * SECOND,
+            _ if rng.chance(3) => 900 * SECOND,
             1 => 0,
             _ => SECOND / 1000 * (1 + rng.below(40_000) as i64),
         };

@@ -363,7 +363,7 @@ impl UnitState {
         effects: &mut Effects,
     ) {
         let settings = &plan.settings;
-        let events = effects.events.len();
+        let (events, closed) = (effects.events.len(), effects.closed.len());
         self.counts.readings += readings.len() as u64;
         self.seen = context.pane.attended;
         for reading in readings {
@@ -389,9 +389,9 @@ impl UnitState {
             if self.last.is_some_and(|last| time < last.time) {
                 self.counts.unordered += 1;
                 let watermark = self.watermark(plan);
-                let closed = effects.closed.len();
+                let before = effects.closed.len();
                 self.fill(plan, context, (time, value), watermark, false, effects);
-                self.carry(plan, &mut effects.closed[closed..]);
+                self.carry(plan, &mut effects.closed[before..]);
                 let attended = context.pane.attended;
                 self.detectors.heard(&plan.alarms, attended, time, &mut effects.events);
             } else if settings.hold > 0 || self.order.held() > 0 {
@@ -407,7 +407,7 @@ impl UnitState {
         self.release(plan, context, effects);
         self.panes.close_passed(self.watermark(plan), &mut effects.closed);
         self.follow(effects, events);
-        self.view(plan, context, effects);
+        self.view(plan, context, effects, closed);
     }
 
     /// The watermark behind the readings that have had their turn: those still held must find the
@@ -422,7 +422,7 @@ impl UnitState {
         if self.next_deadline(plan).is_none_or(|deadline| deadline > context.pane.attended) {
             return false;
         }
-        let events = effects.events.len();
+        let (events, closed) = (effects.events.len(), effects.closed.len());
         // Readings before timers: one may break a hold.
         self.release(plan, context, effects);
         let (settings, attended) = (&plan.settings, context.pane.attended);
@@ -432,27 +432,27 @@ impl UnitState {
         self.detectors.tick(&plan.alarms, attended, now, &mut effects.events);
         self.follow(effects, events);
         let pending = self.order.pending_watermark(settings.lateness);
-        let closed = effects.closed.len();
+        let before = effects.closed.len();
         self.panes.close_due(attended, pending, &mut effects.closed);
-        self.carry(plan, &mut effects.closed[closed..]);
-        self.view(plan, context, effects);
+        self.carry(plan, &mut effects.closed[before..]);
+        self.view(plan, context, effects, closed);
         true
     }
 
     /// Closes everything, since the series leaves.
     pub fn leave(&mut self, plan: &Plan, context: &StepContext<'_>, effects: &mut Effects) {
         let context = StepContext { max_recent: 0, ..*context };
-        let events = effects.events.len();
+        let (events, closed) = (effects.events.len(), effects.closed.len());
         self.release(plan, &context, effects);
         self.follow(effects, events);
         let events = effects.events.len();
         let now = EventTime::clamped(context.pane.now.0);
         self.alarms.end_all(now, LEFT, &mut effects.events);
         self.follow(effects, events);
-        let closed = effects.closed.len();
+        let before = effects.closed.len();
         self.panes.close_all(&mut effects.closed);
-        self.carry(plan, &mut effects.closed[closed..]);
-        self.view(plan, &context, effects);
+        self.carry(plan, &mut effects.closed[before..]);
+        self.view(plan, &context, effects, closed);
     }
 
     /// Takes in the events since the first `seen` of them.
@@ -537,6 +537,7 @@ impl UnitState {
         if self.order.max_time().is_none_or(|max| max <= to) {
             return false;
         }
+        let closed = effects.closed.len();
         // Readings held from that wrong future count in their panes; in the filter they would move
         // its frontier there again.
         let watermark = self.watermark(plan);
@@ -558,8 +559,8 @@ impl UnitState {
         if let Some(last) = &mut self.last {
             last.time = last.time.min(to);
         }
+        self.view(plan, context, effects, closed);
         self.views.rewind(to);
-        self.view(plan, context, effects);
         true
     }
 
@@ -780,14 +781,20 @@ impl UnitState {
         }
     }
 
-    /// Turns the panes that closed into views.
-    fn view(&mut self, plan: &Plan, context: &StepContext<'_>, effects: &mut Effects) {
+    /// Turns the panes that closed, `from` this one on, into views.
+    fn view(&mut self, plan: &Plan, context: &StepContext<'_>, effects: &mut Effects, from: usize) {
         let windows = &plan.settings.windows;
+        let closed = &effects.closed[from..];
         // Nearly all series have none, and most steps close nothing.
-        if effects.closed.is_empty() || windows.iter().all(|window| window.slide.is_none()) {
+        if closed.is_empty() || windows.iter().all(|window| window.slide.is_none()) {
             return;
         }
-        for pane in &effects.closed {
+        let latest = context.pane.now.0.saturating_add(context.pane.max_ahead);
+        for pane in closed {
+            // What a wrong clock stamped would be later than all that is to come.
+            if context.pane.clock_trusted && pane.start.nanos() > latest {
+                continue;
+            }
             if let Some(window) = windows.get(usize::from(pane.window)) {
                 effects.views.extend(self.views.take(window, context.pane.zone, pane));
             }
