@@ -52,6 +52,7 @@ match = { device = "given" }
 kalman = { observation_sd = 0.5, level_sd = 1.0 }
 [[profile]]
 match = { device = ["count*", "door*"] }
+valid = [-1e9, 1e9]
 windows = [{ size = "1m", time_weighted = true }, { size = "1h", slide = "10m", time_weighted = true }]
 [[profile]]
 match = { device = "count" }
