@@ -283,6 +283,7 @@ mod tests {
         let settings = ForecastSettings {
             step: 0,
             season: vec![i64::MAX],
+            season_auto: false,
             horizon: -5,
             nominal: 7.0,
             ..ForecastSettings::default()
