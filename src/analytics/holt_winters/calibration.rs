@@ -36,6 +36,7 @@ mod packed;
 #[cfg(test)]
 mod tests;
 
+use super::member::exp;
 use serde::{Deserialize, Serialize};
 
 use super::recursion::phase;
@@ -339,7 +340,7 @@ impl Calibration {
         let half = |end| quantile * sigma * self.factor_at(h, self.bin(target), end);
         let end = |value: f64| self.within(value.clamp(-f64::MAX, f64::MAX));
         if log {
-            return (end(mean * libm::exp(-half(LOWER))), end(mean * libm::exp(half(UPPER))));
+            return (end(mean * exp(-half(LOWER))), end(mean * exp(half(UPPER))));
         }
         (end(mean - half(LOWER)), end(mean + half(UPPER)))
     }

@@ -69,7 +69,7 @@ impl Spec {
 
     /// Back: what the model says, in the series' unit. With logarithms the median of what comes.
     pub fn outward(&self, value: f64) -> f64 {
-        if self.log { libm::exp(value) } else { value }
+        if self.log { exp(value) } else { value }
     }
 
     /// True when not every series has states of this form.
@@ -90,6 +90,11 @@ impl Spec {
     fn repeats(&self) -> bool {
         self.parameters.alpha == 1.0 || self.parameters.gamma == 1.0
     }
+}
+
+/// e to the `value`, kept within 1e±300: products of two such numbers are finite, or zero.
+pub(super) fn exp(value: f64) -> f64 {
+    libm::exp(value.clamp(-690.0, 690.0))
 }
 
 /// A model at work.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::calibration::Calibration;
 use super::contest::Contest;
 use super::fit::{self, Fit, FitJob};
-use super::member::{Member, Shape, Spec};
+use super::member::{Member, Shape, Spec, exp};
 use super::naive::SeasonalNaive;
 use super::plan::ForecastPlan;
 use super::recursion::{Components, Season, phase};
@@ -112,7 +112,7 @@ impl Basis {
     /// End of an interval `reach` standard deviations from `mean`.
     pub fn end(&self, mean: f64, variance: f64, reach: f64) -> f64 {
         let by = reach * variance.sqrt();
-        if self.log { mean * libm::exp(by) } else { mean + by }
+        if self.log { mean * exp(by) } else { mean + by }
     }
 }
 

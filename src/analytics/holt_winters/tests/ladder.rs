@@ -331,8 +331,9 @@ fn stored_state_is_small() {
         feed(&mut forecaster, &plan, hour..hour + 1, noisy_daily);
         largest = largest.max(serde_cbor::to_vec(&forecaster).unwrap().len());
     }
-    // 200 slots of 4 bytes for fits, 24 phases of 9 bytes for factors, naive forecast and contest each.
-    assert!(largest < 2000, "{largest} bytes");
+    // 200 slots of 4 bytes for fits, 24 phases of 9 bytes for factors, naive forecast and contest each;
+    // the calibration of intervals is the rest.
+    assert!(largest < 4000, "{largest} bytes");
     // The worst: a history of three seasons.
     let mut forecaster = Forecaster::new();
     for hour in 0..200 {
@@ -341,7 +342,7 @@ fn stored_state_is_small() {
         });
         largest = largest.max(serde_cbor::to_vec(&forecaster).unwrap().len());
     }
-    assert!(largest < 2000, "{largest} bytes");
+    assert!(largest < 4000, "{largest} bytes");
 }
 
 #[derive(Clone, Debug)]
