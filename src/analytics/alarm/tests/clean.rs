@@ -25,12 +25,11 @@ fn alarms(series: Series, step: f64, days: f64, seed: u64) -> Vec<String> {
 fn clean_series_raise_hardly_any_alarm() {
     let seeds = std::env::var("WEIR_SEEDS").ok().and_then(|n| n.parse().ok()).unwrap_or(2);
     let only = std::env::var("WEIR_KIND").ok();
-    let days = 60.0;
     for series in Series::ALL {
         if only.as_ref().is_some_and(|only| *only != format!("{series:?}")) {
             continue;
         }
-        for step in [MINUTE, 5.0 * MINUTE] {
+        for (step, days) in [(MINUTE, 30.0), (5.0 * MINUTE, 60.0)] {
             let mut counts = BTreeMap::<String, u32>::new();
             for seed in 0..seeds {
                 for alarm in alarms(series, step, days, seed + 1) {
