@@ -18,6 +18,8 @@ const TIMES_MEAN: f64 = 5.0;
 const TIMES_LONGEST: f64 = 2.0;
 /// … and than this: what batches and networks do at times; seconds.
 const LEAST: f64 = 10.0;
+/// The limit takes logarithms, and moves slowly.
+const RECOMPUTED_EVERY: u8 = 16;
 /// What the longest interval loses with each further one.
 const FADE: f64 = 1.0 - 3e-4;
 
@@ -37,6 +39,11 @@ pub(super) struct Gap {
     /// Longest of late.
     #[serde(rename = "x")]
     longest: f64,
+    /// Seconds of silence that are a gap, computed so many times of hearing ago.
+    #[serde(rename = "s")]
+    limit: f64,
+    #[serde(rename = "n")]
+    since: u8,
     #[serde(rename = "l")]
     latch: Latch,
 }
@@ -76,8 +83,13 @@ impl Gap {
         let most = if self.longest > 0.0 { 2.0 * TIMES_LONGEST * self.longest } else { seconds };
         self.longest = (self.longest * FADE).max(seconds.min(most));
         self.tail.observe(seconds, seconds);
+        self.since = (self.since + 1) % RECOMPUTED_EVERY;
+        if self.since == 0 || self.tail.seen() <= WARM_UP {
+            self.limit = self.limit();
+        }
         self.deadline = (on && self.tail.seen() >= WARM_UP).then(|| {
-            let nanos = (self.limit() * SECOND as f64).min(1e18) as i64;
+            let seconds = self.limit.max(TIMES_LONGEST * self.longest);
+            let nanos = (seconds * SECOND as f64).min(1e18) as i64;
             AttendedTime(attended.0.saturating_add(nanos))
         });
     }

@@ -15,6 +15,8 @@ const WARM_UP: u32 = 150;
 const LEAST: f64 = 3.8;
 /// The first readings judged are judged by a filter that is still learning: they say little.
 const SKIPPED: u8 = 64;
+/// It takes cube roots, and moves slowly.
+const RESCALED_EVERY: u8 = 32;
 /// Ordinary readings in a row that end it.
 const CALM: u8 = 3;
 
@@ -31,6 +33,12 @@ pub(super) struct Outlier {
     /// Readings judged before the first that counts, up to [`SKIPPED`].
     #[serde(rename = "s")]
     skipped: u8,
+    /// See [`Self::scale`]; 0: not known yet.
+    #[serde(rename = "w")]
+    scale: f64,
+    /// Readings since it was computed.
+    #[serde(rename = "n")]
+    since: u8,
 }
 
 impl Outlier {
@@ -40,9 +48,14 @@ impl Outlier {
 
     /// Innovation over its standard deviation, usually: 1 for a filter that fits. `None` at first.
     pub fn scale(&self) -> Option<f64> {
+        (self.scale > 0.0).then_some(self.scale)
+    }
+
+    fn rescale(&mut self) {
         const NORMAL: f64 = 2.053_748_910_631_823;
-        let both = two_thirds(self.up.threshold()?) + two_thirds(self.down.threshold()?);
-        Some(both / (2.0 * NORMAL))
+        if let (Some(up), Some(down)) = (self.up.threshold(), self.down.threshold()) {
+            self.scale = (two_thirds(up) + two_thirds(down)) / (2.0 * NORMAL);
+        }
     }
 
     /// log10 of the return period of the standardised innovation `w` on its own side, in readings.
@@ -89,6 +102,10 @@ impl Outlier {
         if self.skipped < SKIPPED {
             self.skipped += 1;
             return;
+        }
+        self.since = (self.since + 1) % RESCALED_EVERY;
+        if self.since == 0 || self.scale == 0.0 {
+            self.rescale();
         }
         self.up.observe(if w > 0.0 { x } else { 0.0 }, x);
         self.down.observe(if w < 0.0 { x } else { 0.0 }, x);

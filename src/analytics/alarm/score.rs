@@ -75,7 +75,8 @@ impl Score {
             (self.long, self.short) = (value, value);
         }
         self.seen = (self.seen + 1).min(1 << 20);
-        self.long += (value - self.long) * LONG.max(1.0 / f64::from(self.seen));
+        let weight = if self.seen < 2000 { 1.0 / f64::from(self.seen) } else { LONG };
+        self.long += (value - self.long) * weight;
         self.short += (value - self.short) * SHORT;
         let away = self.short - self.long;
         let mut period = innovation.max(residual);

@@ -90,8 +90,12 @@ impl Tail {
 
     /// Takes in whether an observation exceeds the threshold, which it returns, but not yet by how much.
     pub fn rank(&mut self, x: f64) -> bool {
-        self.seen = (self.seen + 1).min(MEMORY);
-        let gain = GAIN / f64::from(self.seen);
+        let gain = if self.seen < MEMORY {
+            self.seen += 1;
+            GAIN / f64::from(self.seen)
+        } else {
+            GAIN / MEMORY as f64
+        };
         let exceeds = x > self.threshold;
         let factor = if exceeds { 1.0 + gain * (1.0 - SHARE) } else { 1.0 - gain * SHARE };
         self.threshold = (self.threshold * factor).clamp(1e-300, 1e300);
