@@ -4,7 +4,7 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use weir::analytics::holt_winters::{ForecastPlan, Forecaster};
+use weir::analytics::holt_winters::{FitJob, ForecastPlan, Forecaster};
 use weir::analytics::settings::{ForecastSettings, HOUR};
 use weir::reading::{EventTime, Finite};
 
@@ -75,7 +75,32 @@ fn benches(c: &mut Criterion) {
         let forecaster = warm(&plan).swap_remove(0);
         b.iter(|| black_box(&forecaster).forecast(&plan));
     });
+
+    // Each is fitted to 720 slots and judged on 240; the best is fitted again to all.
+    let job = job(&plan, 960);
+    group.throughput(Throughput::Elements(job.candidates() as u64));
+    group.bench_function("fit of 960 slots, day and week, all candidates", |b| {
+        b.iter(|| black_box(&job).run());
+    });
     group.finish();
+}
+
+/// The fit of a series with a day and a week that has seen `slots` slots, all of them in the ring.
+fn job(plan: &ForecastPlan, slots: i64) -> FitJob {
+    let mut forecaster = Forecaster::new();
+    let mut job = None;
+    let mut x = 1_u64;
+    for hour in 0..=slots {
+        x = x.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let noise = (x >> 40) as f64 / 1_048_576.0;
+        let day = (hour % 24 - 12).abs() as f64;
+        let week = if hour / 24 % 7 < 5 { 30.0 } else { 10.0 };
+        let value = Finite::new(100.0 + week + 3.0 * day + noise).unwrap();
+        forecaster.observe(plan, at(hour * HOUR), value);
+        // Never answered, so it is asked for again each season.
+        job = forecaster.take_fit_job(plan).or(job);
+    }
+    job.expect("a fit was due")
 }
 
 criterion_group!(all, benches);

@@ -102,6 +102,12 @@ impl FitJob {
         self.at
     }
 
+    /// How many models [`run`](Self::run) compares.
+    pub fn candidates(&self) -> usize {
+        let n = self.values.len();
+        candidates(&self.scope, &self.values, n - n / 4).len()
+    }
+
     /// Runs the fit: some milliseconds a candidate. `None` when the history carries nothing.
     pub fn run(&self) -> Option<Fit> {
         let n = self.values.len();
