@@ -11,7 +11,7 @@ use crate::reading::EventTime;
 
 const THIRTY_DAYS: f64 = 30.0 * 86_400e9;
 /// See [`Latch::surplus`].
-const SURPLUS: f64 = 1.0;
+const SURPLUS: f64 = 1.5;
 const SURPLUS_MAX: f64 = 3.0;
 
 /// Which detector.

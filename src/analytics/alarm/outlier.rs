@@ -84,7 +84,7 @@ impl Outlier {
             }
         } else if !ordinary && on && tail.seen() >= WARM_UP && self.latch.is_ready(seen.time) {
             let far = tail.threshold().is_some_and(|threshold| x > LEAST * threshold);
-            let target = seen.log10_target() + self.latch.surplus(seen.time);
+            let target = seen.log10_target() + tail.caution() + self.latch.surplus(seen.time);
             if far && tail.log10_period(x) >= target {
                 let (period, limit) = (tail.log10_period(x), tail.level(target));
                 let reason = format!(

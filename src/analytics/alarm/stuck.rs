@@ -78,7 +78,7 @@ impl Stuck {
     fn end_of_run(&mut self, change: f64) {
         let n = f64::from(self.seen.min(1 << 20)).min(MEMORY);
         let most = if self.change > 0.0 { 5.0 * self.change } else { change };
-        self.change += (change.min(most) - self.change) / n.max(1.0).min(100.0);
+        self.change += (change.min(most) - self.change) / n.clamp(1.0, 100.0);
         let length = f64::from(self.run);
         // The run's readings one by one, but the last: repeats; the last: none.
         let weight = (length / n.max(length)).min(1.0);

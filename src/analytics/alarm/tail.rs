@@ -32,6 +32,9 @@ const PRIOR: u32 = 20;
 /// Mean excess of normal noise, and its mean square, in units of the threshold.
 const PRIOR_MEAN: f64 = 0.289;
 const PRIOR_SQUARE: f64 = 0.160;
+/// See [`Tail::caution`]: the most, and exceedances that end it.
+const CAUTION: f64 = 0.4;
+const KNOWN: u32 = 150;
 /// An excess counts as at most so many mean ones: a single reading must not move the scale.
 const CLIP: f64 = 15.0;
 /// Least mean excess believed: coarse values may never lie between their steps.
@@ -132,6 +135,11 @@ impl Tail {
     /// Observations so far, up to a bound.
     pub fn seen(&self) -> u32 {
         self.seen
+    }
+
+    /// How much rarer (log10) something must be while few exceedances tell how heavy the tail is.
+    pub fn caution(&self) -> f64 {
+        CAUTION * (1.0 - f64::from(self.exceeded.min(KNOWN)) / f64::from(KNOWN))
     }
 
     /// The threshold; `None` while the first readings are gathered.

@@ -29,7 +29,7 @@ fn clean_series_raise_hardly_any_alarm() {
         if only.as_ref().is_some_and(|only| *only != format!("{series:?}")) {
             continue;
         }
-        for (step, days) in [(MINUTE, 30.0), (5.0 * MINUTE, 60.0)] {
+        for (step, days) in [(MINUTE, 60.0), (5.0 * MINUTE, 60.0)] {
             let mut counts = BTreeMap::<String, u32>::new();
             for seed in 0..seeds {
                 for alarm in alarms(series, step, days, seed + 1) {
