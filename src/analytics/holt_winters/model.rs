@@ -506,11 +506,7 @@ impl Model {
     fn adopt(&mut self, plan: &ForecastPlan, slot: i64, fit: &Fit) {
         let values = self.ring.to_vec();
         // What cannot be replayed is not adopted; the model at work goes on.
-        if self.begin(plan, &fit.members, &values, slot, 0) == Some(false)
-            && let Some(calibration) = &mut self.calibration
-        {
-            calibration.refit();
-        }
+        self.begin(plan, &fit.members, &values, slot, 0);
     }
 
     /// A fit, when one is due.

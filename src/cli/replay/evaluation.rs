@@ -344,3 +344,156 @@ impl Evaluation {
         sum
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::analytics::holt_winters::{Expected, Forecast};
+    use crate::analytics::settings::{ForecastSettings, HOUR};
+    use crate::reading::EventTime;
+
+    fn plan() -> ForecastPlan {
+        ForecastPlan::new(&ForecastSettings {
+            step: HOUR,
+            season: vec![2 * HOUR],
+            season_auto: false,
+            horizon: 2 * HOUR,
+            nominal: 0.9,
+            ..ForecastSettings::default()
+        })
+    }
+
+    fn slot(number: i64, mean: f64, expected: Option<(f64, f64, f64, f64)>) -> SlotsClosed {
+        SlotsClosed {
+            closed: 1,
+            missing: 0,
+            start: EventTime::clamped(number * HOUR),
+            mean,
+            count: 1,
+            expected: expected.map(|(mean, lower, upper, half)| Expected {
+                mean,
+                lower,
+                upper,
+                class1: [mean - half, mean + half],
+            }),
+            restarted: false,
+        }
+    }
+
+    fn outlook(origin: i64, means: [f64; 4]) -> Outlook {
+        let forecast = Forecast {
+            origin: EventTime::clamped(origin * HOUR),
+            step: HOUR,
+            nominal: 0.9,
+            mean: means.to_vec(),
+            lower: means.map(|m| m - 1.0).to_vec(),
+            upper: means.map(|m| m + 2.0).to_vec(),
+            model: "holt-winters",
+            coverage: None,
+            skill: None,
+        };
+        Outlook { forecast, class1: means.map(|m| [m - 4.0, m + 4.0]).to_vec() }
+    }
+
+    fn close(actual: Option<f64>, expected: f64) {
+        let actual = actual.expect("a number");
+        assert!((actual - expected).abs() < 1e-12, "{actual} is not {expected}");
+    }
+
+    #[test]
+    fn the_interval_score_is_gneitings() {
+        // Width 3; one below by 2, at 2/0.1 = 20 each.
+        assert_eq!(winkler((1.0, 4.0), 2.0, 0.1), 3.0);
+        assert_eq!(winkler((1.0, 4.0), 4.0, 0.1), 3.0);
+        assert!((winkler((1.0, 4.0), -1.0, 0.1) - 43.0).abs() < 1e-12);
+        assert!((winkler((1.0, 4.0), 4.5, 0.1) - 13.0).abs() < 1e-12);
+    }
+
+    /// Slots 0 to 5 are 10, 20, 12, 22, 15, 21; season 2. Naive errors two slots apart: 2, 2, 3, 1.
+    #[test]
+    fn one_step_by_hand() {
+        let mut evaluation = Evaluation::default();
+        let slots = [
+            slot(0, 10.0, None),
+            slot(1, 20.0, None),
+            slot(2, 12.0, Some((11.0, 10.0, 11.5, 3.0))),
+            slot(3, 22.0, Some((22.0, 21.0, 23.0, 3.0))),
+            slot(4, 15.0, Some((13.0, 12.0, 16.0, 1.0))),
+        ];
+        evaluation.take(&plan(), 0, &slots, &[]);
+        let m = evaluation.one_step;
+        assert_eq!(m.n, 3);
+        close(m.mae(), 1.0);
+        close(m.rmse(), (5.0_f64 / 3.0).sqrt());
+        close(m.smape(), (200.0 / 23.0 + 0.0 + 400.0 / 28.0) / 3.0);
+        close(m.coverage(), 2.0 / 3.0);
+        close(m.coverage_class1(), 2.0 / 3.0);
+        close(m.width(), (1.5 + 2.0 + 4.0) / 3.0);
+        // α = 0.1: slot 2 lies 0.5 above its interval; slot 4 1 above its class-1 interval.
+        close(m.score(), (1.5 + 20.0 * 0.5 + 2.0 + 4.0) / 3.0);
+        close(m.score_class1(), (6.0 + 6.0 + 2.0 + 20.0) / 3.0);
+        // Scales: none before slot 2; 2 before slot 3; 2 before slot 4.
+        close(m.mase(), (0.0 / 2.0 + 2.0 / 2.0) / 2.0);
+        close(m.mase_naive(), (2.0 / 2.0 + 3.0 / 2.0) / 2.0);
+        close(m.skill(), 1.0 - 1.0 / 2.5);
+        close(m.msis(), (2.0 / 2.0 + 4.0 / 2.0) / 2.0);
+        close(m.msis_class1(), (6.0 / 2.0 + 22.0 / 2.0) / 2.0);
+    }
+
+    /// From the origin behind slot 3; slot 6 is missing; the second origin's slots come only in part.
+    #[test]
+    fn rolling_origin_by_hand() {
+        let mut evaluation = Evaluation::default();
+        let first: Vec<_> =
+            [10.0, 20.0, 12.0, 22.0].iter().zip(0..).map(|(&y, t)| slot(t, y, None)).collect();
+        evaluation.take(&plan(), 0, &first, &[outlook(4, [14.0, 20.0, 13.0, 25.0])]);
+        let later = [slot(4, 15.0, None), slot(5, 21.0, None), slot(7, 20.0, None)];
+        evaluation.take(&plan(), 0, &later, &[outlook(6, [10.0, 21.0, 0.0, 0.0])]);
+        assert_eq!((evaluation.origins, evaluation.ranges), (2, [2, 4]));
+        // Origin 4, scale (2 + 2)/2 = 2: errors 1, 1 and, four ahead, 5. Naive 12, 22, -, 22: 3, 1, 2.
+        // Origin 6, scale (2 + 2 + 3 + 1)/4 = 2: two ahead, error 1; naive 21: 1.
+        let by_step: Vec<u64> = evaluation.by_step.iter().map(|m| m.n).collect();
+        assert_eq!(by_step, [1, 2, 0, 1]);
+        let near = evaluation.through(2);
+        close(near.mae(), 1.0);
+        close(near.mase(), 0.5);
+        close(near.mase_naive(), (1.5 + 0.5 + 0.5) / 3.0);
+        close(near.coverage(), 1.0);
+        let far = evaluation.through(4);
+        close(far.mae(), 2.0);
+        close(far.mase_naive(), (1.5 + 0.5 + 0.5 + 1.0) / 4.0);
+        close(far.skill(), 1.0 - (0.5 + 0.5 + 0.5 + 2.5) / (1.5 + 0.5 + 0.5 + 1.0));
+        // Four ahead: 20 in [24, 27] is 4 below; class 1 [21, 29], 1 below.
+        close(evaluation.by_step[3].score(), 3.0 + 20.0 * 4.0);
+        close(evaluation.by_step[3].score_class1(), 8.0 + 20.0);
+        close(far.coverage_class1(), 0.75);
+    }
+
+    #[test]
+    fn the_beginning_can_be_left_out() {
+        let mut evaluation = Evaluation::default();
+        let slots: Vec<_> =
+            (0..10).map(|t| slot(t, t as f64, Some((0.0, -1.0, 1.0, 1.0)))).collect();
+        evaluation.take(&plan(), 4 * HOUR, &slots, &[outlook(1, [0.0; 4])]);
+        assert_eq!(evaluation.one_step.n, 6);
+        assert_eq!(evaluation.by_step.iter().map(|m| m.n).sum::<u64>(), 1, "slot 4 alone");
+        assert!(evaluation.pending.is_empty(), "{}", evaluation.pending.len());
+    }
+
+    #[test]
+    fn ranges_are_seasons_or_horizons() {
+        let of = |season: i64, horizon: i64| {
+            ranges(&ForecastPlan::new(&ForecastSettings {
+                step: HOUR,
+                season: vec![season * HOUR],
+                season_auto: false,
+                horizon: horizon * HOUR,
+                ..ForecastSettings::default()
+            }))
+        };
+        assert_eq!(of(24, 12), [24, 48]);
+        assert_eq!(of(0, 10), [10, 20]);
+        assert_eq!(of(1000, 10), [10, 20]);
+        assert_eq!(of(0, 5000), [200, 400]);
+    }
+}

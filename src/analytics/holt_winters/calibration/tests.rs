@@ -104,21 +104,53 @@ fn nothing_learned_is_class_1() {
     }
 }
 
-/// One error of three standard deviations, by hand. Without a season, so that only C and the ends move:
-/// C = (50 + 9)/(50 + 1); upper end missed, η = 0.2, its stretch e^(0.2·0.975) and the lower one's
-/// e^(−0.2·0.025), to the second order; V = 1 + (9 − 1)·(1 − 2^(−1/3)) (C was 1 when u was made).
+/// One error of three standard deviations, by hand. Without a season P has one bin: P = (5 + 9)/6.
+/// V = 1 + (9 − 1)·(1 − 2^(−1/3)), β = 0.3. Upper end missed, η = 0.1, its stretch e^(0.1·0.975) and the lower one's
+/// e^(−0.1·0.025), to the second order.
 #[test]
 fn one_error_by_hand() {
     let mut calibration = Calibration::new(0, 1);
     calibration.issued(5, Z, false, &[(10.0, 2.0)]);
     calibration.observe(5, Some(16.0), NOMINAL);
-    let spread = (59.0_f64 / 51.0).sqrt();
-    let volatility = (1.0 + 0.6 * 8.0 * (1.0 - 2.0_f64.powf(-1.0 / 3.0))).sqrt();
-    let (up, down) = (1.0 + 0.195 + 0.5 * 0.195 * 0.195, 1.0 - 0.005 + 0.5 * 0.005 * 0.005);
+    let first = 14.0 / 6.0_f64;
+    let profile = first.sqrt();
+    let volatility = (1.0 + 0.3 * 8.0 * (1.0 - 2.0_f64.powf(-1.0 / 3.0))).sqrt();
+    let exp2 = |x: f64| 1.0 + x + 0.5 * x * x;
     let (lower, upper) = calibration.interval(1, 6, Z, false, (0.0, 1.0));
-    let (low, high) = (-Z * spread * volatility * down, Z * spread * volatility * up);
+    let low = -Z * profile * volatility * exp2(-0.1 * 0.025);
+    let high = Z * profile * volatility * exp2(0.1 * 0.975);
     assert!((lower / low - 1.0).abs() < 1e-6, "{lower} {low}");
     assert!((upper / high - 1.0).abs() < 1e-6, "{upper} {high}");
+
+    // The next error is smaller than thought usual: β = (20·0.3 + x·(u²/P − 1))/(20 + x²), x = V − 1.
+    let x = 8.0 * (1.0 - 2.0_f64.powf(-1.0 / 3.0));
+    calibration.issued(6, Z, false, &[(0.0, 1.0)]);
+    calibration.observe(6, Some(-1.0), NOMINAL);
+    let burst = (6.0 + x * (1.0 / first - 1.0)) / (20.0 + x * x);
+    let v = 1.0 + x + (1.0 / first - 1.0 - x) * (1.0 - 2.0_f64.powf(-1.0 / 3.0));
+    let eta = 0.1 / 2.0_f64.sqrt();
+    let stretch = exp2(-0.1 * 0.025) * exp2(-eta * 0.025);
+    let p = first + (1.0 - first) / 7.0;
+    let low = -Z * (p * (1.0 + burst * (v - 1.0))).sqrt() * stretch;
+    let (lower, _) = calibration.interval(1, 7, Z, false, (0.0, 1.0));
+    assert!((lower / low - 1.0).abs() < 1e-5, "{lower} {low}");
+}
+
+/// Three bins of very different noise are believed, bins that differ by chance are not.
+#[test]
+fn the_profile_is_believed_as_far_as_it_shows_something() {
+    let belief = |loud: f64| {
+        let mut noise = Noise(17);
+        let mut calibration = Calibration::new(3, 1);
+        for slot in 0..600 {
+            let y = noise.normal() * if slot % 3 == 0 { loud } else { 1.0 };
+            calibration.observe(slot, Some(y), NOMINAL);
+            calibration.issued(slot + 1, Z, false, &[(0.0, 1.0)]);
+        }
+        calibration.knots[0].belief
+    };
+    assert!(belief(3.0) > 0.9, "{}", belief(3.0));
+    assert!(belief(1.0) < 0.6, "{}", belief(1.0));
 }
 
 /// A wrong sigma, too small or too large, noise that is larger by day, a skew: each end is passed in
@@ -132,7 +164,7 @@ fn each_end_is_passed_as_often_as_it_should_be() {
     for (name, claimed, better, shape) in [
         ("too small", 0.4, 0.75, plain),
         ("too large", 3.0, 0.55, plain),
-        ("right", 1.0, 1.06, plain),
+        ("right", 1.0, 1.03, plain),
         ("by day", 1.4, 0.8, day),
         ("skewed", 2.2, 0.95, skewed),
     ] {
@@ -274,7 +306,7 @@ fn logarithms_are_judged_as_logarithms() {
     calibration.issued(4000, Z, true, &[(100.0, 0.4)]);
     calibration.observe(4000, Some(0.0), NOMINAL);
     assert_eq!(calibration.knots[0].scored, scored + 1);
-    assert!(calibration.knots[0].squares.is_finite());
+    assert!(calibration.knots[0].level.is_finite());
 }
 
 #[test]
