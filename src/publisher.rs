@@ -48,9 +48,10 @@ pub fn alarm_topic(prefix: &str, device: &str, metric: &str, alarm: &str) -> Str
     format!("{}/{}", topic(prefix, device, metric, "alarm"), encode_level(alarm))
 }
 
-/// `<prefix>/alarm/input`: the alarm of the whole input.
+/// `<prefix>/alarm-input`: the alarm of the whole input. One level below the prefix, as `status` is, so
+/// that no subscription is refused for it that is not for that.
 pub fn input_topic(prefix: &str) -> String {
-    format!("{prefix}/alarm/input")
+    format!("{prefix}/alarm-input")
 }
 
 #[derive(Debug, Default)]

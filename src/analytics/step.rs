@@ -5,6 +5,7 @@
 //! the batch, so units can be checkpointed and replayed each on its own, and no device can change
 //! another one's results.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -426,8 +427,9 @@ impl UnitState {
         // Readings before timers: one may break a hold.
         self.release(plan, context, effects);
         let (settings, attended) = (&plan.settings, context.pane.attended);
-        let unit = settings.unit.as_deref();
-        self.thresholds.tick(&settings.thresholds, unit, attended, &mut effects.events);
+        let unit = unit_of(self.kind(plan), settings);
+        let thresholds = &settings.thresholds;
+        self.thresholds.tick(thresholds, unit.as_deref(), attended, &mut effects.events);
         let now = EventTime::clamped(context.pane.now.0);
         self.detectors.tick(&plan.alarms, attended, now, &mut effects.events);
         self.follow(effects, events);
@@ -627,12 +629,13 @@ impl UnitState {
             self.panes.count_transition(time);
         }
         let settings = &plan.settings;
+        let unit = unit_of(kind, settings);
         let moment = alarm::Moment {
             attended: context.pane.attended,
             now: context.pane.now,
             max_ahead: context.pane.max_ahead,
             patience: settings.lateness + settings.hold,
-            unit: settings.unit.as_deref(),
+            unit: unit.as_deref(),
         };
         if let Some(signal) = signal {
             let (thresholds, events) = (&settings.thresholds, &mut effects.events);
@@ -712,9 +715,10 @@ impl UnitState {
         // The slot under way, and those that begin within.
         let steps = within / forecast.step() + 2;
         let steps = usize::try_from(steps.min(SLOTS_MAX)).unwrap_or(1);
+        let unit = unit_of(self.kind(plan), settings);
         self.thresholds.on_forecast(
             &settings.thresholds,
-            settings.unit.as_deref(),
+            unit.as_deref(),
             (time, value.get()),
             self.forecaster.as_ref().and_then(|f| f.forecast_steps(forecast, steps)).as_ref(),
             &mut effects.events,
@@ -833,6 +837,14 @@ fn outlook(
     }
     let (forecast, class1) = forecaster.forecast_class1(plan, (origins.steps)(plan))?;
     Some(Outlook { forecast, class1 })
+}
+
+/// The unit of what filter, forecaster and alarms see: of a counter the rate per second.
+fn unit_of(kind: Kind, settings: &Settings) -> Option<Cow<'_, str>> {
+    let unit = settings.unit.as_deref()?;
+    // Only alarms' words ask for it.
+    let rate = kind == Kind::Counter && !settings.thresholds.is_empty();
+    Some(if rate { Cow::Owned(format!("{unit}/s")) } else { Cow::Borrowed(unit) })
 }
 
 /// What a unit's step leaves behind for the engine to turn into records.

@@ -260,7 +260,7 @@ fn faults_of_forwards_and_of_meeting_tables() {
         "$share/s/weir/{x+}",
         "weir/g/x/y/alarm/hot",
         "weir/+/+/+/alarm/+",
-        "weir/+/alarm/input",
+        "weir/+/alarm-input",
     ] {
         assert_eq!(faults(&format!("{all}['{loops}']")).len(), 1, "{loops}");
     }
@@ -770,6 +770,10 @@ fn place_key(keys: &Keys, key: &str, value: &str) -> String {
             "{profile}forecast = {{ seasonal = 'none', initial = {{ level = 1, {assignment} }} }}"
         ),
         table if keys.form == Form::Inline => format!("{profile}{table} = {{ {assignment} }}"),
+        "alarm" => {
+            let limit = if key == "clear_above" { "below" } else { "above" };
+            format!("[[alarm]]\n{}{assignment}", required(&[("match", "{}"), (limit, "1")]))
+        }
         "mqtt" => format!("[mqtt]\n{}{assignment}", required(&[("username", "'u'")])),
         table => format!("[{table}]\n{assignment}"),
     }

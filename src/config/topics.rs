@@ -80,7 +80,7 @@ fn reads(template: &str, topic: &str) -> bool {
     levels.len() == topic.len()
 }
 
-/// Whether it could match `<prefix>/status`, `<prefix>/alarm/input`,
+/// Whether it could match `<prefix>/status`, `<prefix>/alarm-input`,
 /// `<prefix>/<device>/<metric>/<kind>` or `<prefix>/<device>/<metric>/alarm/<alarm>`, whatever
 /// device, metric and alarm are called.
 fn reads_results(template: &str, prefix: &str) -> bool {

@@ -35,7 +35,7 @@ fn an_alarm_begins_once_survives_kill_9_and_ends_once() {
     let seen = Subscriber::new(port, &["weir/gw/#", "up/gw"]);
     let mut weir = site.start();
     // The whole input is there; whoever subscribes can tell.
-    let input = seen.wait_json("weir/gw/alarm/input", 1).remove(0);
+    let input = seen.wait_json("weir/gw/alarm-input", 1).remove(0);
     assert_eq!((&input["alarm"], &input["state"]), (&json!("input"), &json!("cleared")));
 
     publish(port, [Publish::reading("d", "t", 0.0, 70.0), Publish::reading("d", "t", 1.0, 81.25)]);
@@ -132,6 +132,6 @@ fn kinds_choose_what_is_published_and_forwarded() {
     let records: usize =
         seen.on("up/gw").iter().map(|m| parse(m)["records"].as_array().unwrap().len()).sum();
     assert_eq!(records, 1, "no aggregates upstream");
-    assert_eq!(seen.on(TOPIC).len() + seen.on("weir/gw/alarm/input").len(), 0);
+    assert_eq!(seen.on(TOPIC).len() + seen.on("weir/gw/alarm-input").len(), 0);
     weir.stop();
 }
