@@ -13,8 +13,8 @@ use crate::batch::builder::Owed;
 use crate::batch::close::{ClosePolicy, Silence};
 use crate::clock::Clock;
 use crate::config::{Acknowledge, Config};
-use crate::daemon::report::{Reporter, Results};
 use crate::daemon::fits::Fits;
+use crate::daemon::report::{Reporter, Results};
 use crate::http::{Progress, Query, Status};
 use crate::journal::frame::FrameFit;
 use crate::mqtt;
@@ -327,6 +327,7 @@ impl Turn {
         for job in committed.output.fits.drain(..) {
             self.fits.ask(job);
         }
+        self.fits.late(committed.output.fits_late);
         now.last_commit = closed;
         if let Some(gathered) = gathered {
             let at = closed.duration_since(now.start).as_nanos() as i64;

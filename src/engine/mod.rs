@@ -166,6 +166,9 @@ pub struct StepOutput {
     /// Searches that units ask for; the caller may run them and bring what they find with a later
     /// frame.
     pub fits: Vec<FitRequest>,
+    /// Fits of the frame that came too late: their units are past the reading at which they would
+    /// be adopted, have other settings by now, or are gone.
+    pub fits_late: u64,
     /// What became of each series' readings and slots, in slot order; empty unless asked for with
     /// [`Engine::keep_details`].
     pub details: Vec<Detail>,
@@ -405,13 +408,17 @@ impl Engine {
     /// Hands the frame's fits to the units that asked for them, if they are still there.
     fn offer(&mut self, frame: &Frame, output: &mut StepOutput) {
         for fit in &frame.fits {
-            let Some(Some(unit)) = self.units.get_mut(fit.series.0 as usize) else { continue };
-            if unit.included < frame.batch
-                && unit.defined == fit.defined
+            let unit = self.units.get_mut(fit.series.0 as usize).and_then(Option::as_mut);
+            if unit.as_ref().is_some_and(|unit| unit.included >= frame.batch) {
+                continue;
+            }
+            if let Some(unit) = unit.filter(|unit| unit.defined == fit.defined)
                 && let Some(found) = Fit::from_bytes(&fit.fit)
                 && unit.state.offer(fit.epoch, found)
             {
                 self.changed(fit.series.0, frame.batch, output);
+            } else {
+                output.fits_late += 1;
             }
         }
     }

@@ -35,7 +35,8 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
 pub use status::{
-    BatchInfo, DeviceRow, FitsInfo, ForecastRow, ForwardInfo, Histogram, ResultsInfo, Status};
+    BatchInfo, DeviceRow, FitsInfo, ForecastRow, ForwardInfo, Histogram, ResultsInfo, Status,
+};
 
 /// Longest wait for the pipeline's answer to a [`Query`].
 pub const PATIENCE: Duration = Duration::from_secs(2);

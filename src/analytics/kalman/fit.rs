@@ -14,12 +14,12 @@
 use libm::{exp, log};
 use serde::{Deserialize, Serialize};
 
+use super::Belief;
+use super::outlier::weighted;
 use super::plan::{Given, Noise, VARIANCE_MAX, VARIANCE_MIN};
 use super::recent::Step;
 use super::run::SHIFT_AFTER;
 use super::search::{DIMENSIONS_MAX, Point, Search};
-use super::Belief;
-use super::outlier::weighted;
 use crate::analytics::settings::KalmanModel;
 
 /// Fewer readings are not worth a fit.
@@ -269,7 +269,8 @@ impl<'a> Free<'a> {
         });
         let r = observation.or(self.given.observation).unwrap_or(1.0);
         let floor = if trending { LEVEL_FLOOR_WITH_TREND } else { LEVEL_FLOOR };
-        let at_least = |floor: f64, per: f64| move |q: f64| q.max(floor * r / per).min(VARIANCE_MAX);
+        let at_least =
+            |floor: f64, per: f64| move |q: f64| q.max(floor * r / per).min(VARIANCE_MAX);
         self.given.or(&Noise {
             observation: r,
             level: level.map_or(0.0, at_least(floor, self.per[1])),

@@ -97,7 +97,8 @@ impl Recent {
     }
 
     pub fn is_sound(&self) -> bool {
-        let sound = |step: &Step| step.dt.is_finite() && step.dt >= 0.0 && step.difference.is_finite();
+        let sound =
+            |step: &Step| step.dt.is_finite() && step.dt >= 0.0 && step.difference.is_finite();
         let in_range = |last: Last| EventTime::from_nanos(last.time.nanos()).is_some();
         self.steps.len() <= RECENT_MAX
             && self.steps.iter().all(sound)

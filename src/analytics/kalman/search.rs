@@ -52,9 +52,7 @@ impl Search {
                     *c += p / n as f64;
                 }
             }
-            let along = |t: f64| {
-                std::array::from_fn(|i| centre[i] + t * (worst.0[i] - centre[i]))
-            };
+            let along = |t: f64| std::array::from_fn(|i| centre[i] + t * (worst.0[i] - centre[i]));
             let reflected = value(along(-1.0));
             evaluations += 1;
             if reflected.1 < best.1 {

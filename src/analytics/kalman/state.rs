@@ -174,7 +174,8 @@ impl Kalman {
     pub fn heap_bytes(&self) -> usize {
         let learning = match &self.source {
             Source::Learning(learning) => {
-                size_of::<Learning>() + learning.readings.capacity() * size_of::<(EventTime, Finite)>()
+                size_of::<Learning>()
+                    + learning.readings.capacity() * size_of::<(EventTime, Finite)>()
             }
             Source::Given | Source::Learned(_) => 0,
         };

@@ -137,9 +137,8 @@ impl Tuning {
 
     pub fn is_sound(&self) -> bool {
         let in_range = |time: EventTime| EventTime::from_nanos(time.nanos()).is_some();
-        let is_open = self.fit_at > 0
-            && self.fit_at <= self.count
-            && self.count < self.fit_at + FIT_DELAY;
+        let is_open =
+            self.fit_at > 0 && self.fit_at <= self.count && self.count < self.fit_at + FIT_DELAY;
         self.count <= self.next
             && self.next < u64::MAX / 2
             && self.started.is_none_or(in_range)

@@ -21,7 +21,12 @@ struct Simulated {
 
 impl Simulated {
     fn new(seed: u64, noise: Noise) -> Simulated {
-        Simulated { normal: Normal(seed.wrapping_mul(0x1234_5678_9abc_def1)), noise, level: 100.0, trend: 0.0 }
+        Simulated {
+            normal: Normal(seed.wrapping_mul(0x1234_5678_9abc_def1)),
+            noise,
+            level: 100.0,
+            trend: 0.0,
+        }
     }
 
     fn next(&mut self, dt: f64) -> f64 {
@@ -105,10 +110,21 @@ fn dbg_errors() {
     let r = |n: &Noise| n.observation;
     let q = |n: &Noise| n.level;
     let t = |n: &Noise| n.trend;
-    for truth in [noise(1.0, 0.0025, 0.0), noise(1.0, 0.1, 0.0), noise(1.0, 1.0, 0.0), noise(0.01, 1.0, 0.0)] {
-        println!("{truth:?} r {:?} q {:?}", errors(KalmanModel::Level, truth, 100, r), errors(KalmanModel::Level, truth, 100, q));
+    for truth in
+        [noise(1.0, 0.0025, 0.0), noise(1.0, 0.1, 0.0), noise(1.0, 1.0, 0.0), noise(0.01, 1.0, 0.0)]
+    {
+        println!(
+            "{truth:?} r {:?} q {:?}",
+            errors(KalmanModel::Level, truth, 100, r),
+            errors(KalmanModel::Level, truth, 100, q)
+        );
     }
     for truth in [noise(1.0, 0.0, 1e-4), noise(1.0, 0.1, 1e-4), noise(1.0, 0.0, 0.01)] {
-        println!("{truth:?} r {:?} q {:?} t {:?}", errors(KalmanModel::Trend, truth, 100, r), errors(KalmanModel::Trend, truth, 100, q), errors(KalmanModel::Trend, truth, 100, t));
+        println!(
+            "{truth:?} r {:?} q {:?} t {:?}",
+            errors(KalmanModel::Trend, truth, 100, r),
+            errors(KalmanModel::Trend, truth, 100, q),
+            errors(KalmanModel::Trend, truth, 100, t)
+        );
     }
 }
