@@ -6,8 +6,10 @@
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use weir::analytics::alarm::Severity;
 use weir::http::{
-    BatchInfo, DeviceRow, ForecastRow, ForwardInfo, Handle, Query, ResultsInfo, Status,
+    AlarmRow, Alarms, BatchInfo, DeviceRow, ForecastRow, ForwardInfo, Handle, Query, ResultsInfo,
+    Status,
 };
 use weir::reading::{DropReason, EventTime, ProcessingTime, SECOND};
 
@@ -94,10 +96,36 @@ impl Invented {
             nis: Some(self.nis),
             count: self.count,
             dropped: self.dropped,
+            kind: "gauge",
+            kind_from: "readings",
             model: if self.trend { "trend" } else { "level" }.to_owned(),
             forecast: last.filter(|_| self.forecast).map(|&(at, ..)| self.forecast(at)),
+            alarms: self
+                .alarm()
+                .into_iter()
+                .map(|row| AlarmRow { device: None, metric: None, ..row })
+                .collect(),
             history: self.history.clone(),
         }
+    }
+
+    /// Some are in alarm.
+    fn alarm(&self) -> Option<AlarmRow> {
+        let &(at, value, _) = self.history.last()?;
+        let upper = self.mean + 0.3 * self.wave;
+        let unit = self.unit.unwrap_or_default();
+        (self.trend && value > upper).then(|| AlarmRow {
+            device: Some(self.device.clone()),
+            metric: Some(self.metric.to_owned()),
+            alarm: format!("{}-above", self.metric),
+            since: EventTime::clamped((at - 1234.0) as i64 * SECOND).to_string(),
+            value: Some(value),
+            expected: None,
+            lower: None,
+            upper: Some(upper),
+            reason: format!("above {upper:.1} {unit} for 5 min, now {value:.2} {unit}"),
+            severity: Severity::Warning,
+        })
     }
 
     fn forecast(&self, at: f64) -> ForecastRow {
@@ -254,6 +282,12 @@ fn answer(all: &[Invented], query: Query) {
         Query::One { device, metric, reply } => {
             let row = all.iter().find(|s| s.device == device && s.metric == metric);
             let _ = reply.send(row.map(Invented::row));
+        }
+        Query::Alarms { limit, reply } => {
+            let mut alarms: Vec<AlarmRow> = all.iter().filter_map(Invented::alarm).collect();
+            let total = alarms.len() as u64;
+            alarms.truncate(limit);
+            let _ = reply.send(Alarms { alarms, total });
         }
     }
 }

@@ -2,10 +2,12 @@
 //!
 //! Pure. Field names are the contract (other programs read them). Times are RFC 3339 in UTC.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize, Serializer};
 
+use crate::analytics::alarm::{AlarmState, Severity};
 use crate::reading::{EventTime, SECOND};
 
 /// Serialises an event time as RFC 3339 text where people read, as nanoseconds where we do.
@@ -57,12 +59,39 @@ pub struct Aggregate {
     pub covered_s: f64,
     /// Readings that the filter's gate rejected; they are in all the numbers above.
     pub outliers: u64,
+    /// Mean over the covered time, each value lasting until the next reading; where the window asks for
+    /// it. Merges with weights `covered_s`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time_mean: Option<f64>,
+    /// Of a counter: what it counted. From each reading to the next, in the pane of the later one, so
+    /// that panes add up; a reset counts from zero.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub increase: Option<f64>,
+    /// Seconds between the readings whose increase that is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub increase_s: Option<f64>,
+    /// How often the counter was reset.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resets: Option<u64>,
+    /// `increase / increase_s`; absent where no time passed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<f64>,
+    /// Of a state: covered seconds by value (as text), and in `other` values beyond the 16 least.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub durations: Option<BTreeMap<String, f64>>,
+    /// Of a state: readings that differ from the one before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transitions: Option<u64>,
     /// Quantiles, as (probability, value).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub quantiles: Vec<(f64, f64)>,
     /// The mergeable sketch behind the quantiles, hexadecimal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sketch: Option<String>,
+    /// Set for a sliding view, to the seconds from one to the next: it repeats what panes hold, is
+    /// published at the site and never goes upstream.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slide_s: Option<f64>,
     /// Set when a reading came while the gateway's clock was not trusted.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub clock_untrusted: bool,
@@ -88,7 +117,7 @@ pub struct Estimate {
     /// Event time of the reading.
     #[serde(serialize_with = "time")]
     pub time: EventTime,
-    /// The reading.
+    /// The reading; of a counter its rate per second, which is what the filter sees.
     pub reading: f64,
     /// Estimated level.
     pub level: f64,
@@ -98,7 +127,7 @@ pub struct Estimate {
     pub innovation: Option<f64>,
     /// Normalised innovation squared.
     pub nis: Option<f64>,
-    /// Unit of the series.
+    /// Unit of the series; of a counter all numbers here are in this unit per second.
     pub unit: Option<String>,
     /// Trend in unit per hour, for models that have one.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -143,29 +172,64 @@ pub struct Forecast {
     pub skill: Option<f64>,
 }
 
+/// An alarm begins or ends. Upstream it is told from others by (gateway, instance, device, metric,
+/// alarm, state, time).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Alarm {
+    /// Device name.
+    pub device: Arc<str>,
+    /// Metric name.
+    pub metric: Arc<str>,
+    /// The alarm's name.
+    pub alarm: Arc<str>,
+    /// Begin or end.
+    pub state: AlarmState,
+    /// Event time of what decided it.
+    #[serde(serialize_with = "time", deserialize_with = "untime")]
+    pub time: EventTime,
+    /// The reading (or slot mean) that decided it.
+    pub value: Option<f64>,
+    /// What was expected instead, or is forecast.
+    pub expected: Option<f64>,
+    /// Lower end of what would have been ordinary.
+    pub lower: Option<f64>,
+    /// Upper end of what would have been ordinary.
+    pub upper: Option<f64>,
+    /// In words, with numbers.
+    pub reason: String,
+    /// How bad it is.
+    pub severity: Severity,
+}
+
 /// A record that leaves with its batch, in canonical order.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Record {
     /// A pane closed.
     Aggregate(Box<Aggregate>),
+    /// A sliding view moved on. Not upstream: it repeats what panes hold.
+    View(Box<Aggregate>),
     /// A slot closed, so the forecast moved on.
     Forecast(Box<Forecast>),
+    /// An alarm began or ended.
+    Alarm(Box<Alarm>),
 }
 
 impl Record {
     /// The `kind` of the contract.
     pub fn kind(&self) -> &'static str {
         match self {
-            Record::Aggregate(_) => "aggregate",
+            Record::Aggregate(_) | Record::View(_) => "aggregate",
             Record::Forecast(_) => "forecast",
+            Record::Alarm(_) => "alarm",
         }
     }
 
     /// (device, metric).
     pub fn series(&self) -> (&str, &str) {
         match self {
-            Record::Aggregate(a) => (&a.device, &a.metric),
+            Record::Aggregate(a) | Record::View(a) => (&a.device, &a.metric),
             Record::Forecast(f) => (&f.device, &f.metric),
+            Record::Alarm(a) => (&a.device, &a.metric),
         }
     }
 }
@@ -173,7 +237,7 @@ impl Record {
 /// A record with its `kind` first, as replay prints it and upstream gets it.
 #[derive(Serialize)]
 pub struct Kinded<'a, T> {
-    /// `estimate`, `aggregate`, `forecast`.
+    /// `estimate`, `aggregate`, `forecast`, `alarm`.
     pub kind: &'a str,
     /// The record's own fields.
     #[serde(flatten)]

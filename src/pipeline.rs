@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::batch::builder::{Builder, Owed};
 use crate::batch::close::Gathered;
 use crate::batch::delivery::{Unproven, hash_of};
+use crate::config::ForwardKind;
 use crate::decoder::Fault;
 use crate::engine::{ConfigError, CoreConfig, Dirty, Engine, Meta, StepOutput, UnitChunk};
 use crate::journal::frame::{Delivery, Frame, FrameError, FrameFit};
@@ -227,7 +228,7 @@ pub struct Pipeline<S> {
     unproven: Unproven,
     router: Router,
     storage: S,
-    forwards: usize,
+    forwards: Vec<Vec<ForwardKind>>,
     next_config: Option<CoreConfig>,
     checkpoint: CheckpointState,
     /// Results of background fits, for the next frame.
@@ -254,7 +255,8 @@ struct CheckpointState {
 
 impl<S: Storage> Pipeline<S> {
     /// Rebuilds the state from what was stored and the journal's frames, in order. `output` gets
-    /// the records of each frame behind `published_through`, to be published again.
+    /// the records of each frame behind `published_through`, to be published again. `forwards`: what
+    /// each forwarder sends.
     ///
     /// # Errors
     /// When the disk fails or the journal's configuration cannot be used.
@@ -263,7 +265,7 @@ impl<S: Storage> Pipeline<S> {
         frames: impl Iterator<Item = (u64, Vec<u8>)>,
         mut storage: S,
         router: Router,
-        forwards: usize,
+        forwards: Vec<Vec<ForwardKind>>,
         mut output: impl FnMut(u64, &Engine, StepOutput),
     ) -> Result<(Pipeline<S>, Recovery), PipelineError<S::Error>> {
         let meta = stored.meta.unwrap_or_else(|| StoredMeta {
@@ -312,8 +314,8 @@ impl<S: Storage> Pipeline<S> {
             }
             // The searches it asks for are dropped: what they found in time is in the frames.
             let step = engine.step(&frame).map_err(PipelineError::Config)?;
-            for forward in 0..forwards {
-                if let Some(entry) = outbox_entry(batch, &step.records) {
+            for (forward, kinds) in forwards.iter().enumerate() {
+                if let Some(entry) = outbox_entry(batch, &step.records, kinds) {
                     storage.append_outbox(forward, entry).map_err(PipelineError::Storage)?;
                 }
             }
@@ -479,8 +481,8 @@ impl<S: Storage> Pipeline<S> {
         self.journal_bytes += bytes.len() as u64;
         self.checkpoint.all |= frame.configuration.is_some();
         let output = self.engine.step(&frame).map_err(PipelineError::Config)?;
-        for forward in 0..self.forwards {
-            if let Some(entry) = outbox_entry(frame.batch, &output.records) {
+        for (forward, kinds) in self.forwards.iter().enumerate() {
+            if let Some(entry) = outbox_entry(frame.batch, &output.records, kinds) {
                 self.storage.append_outbox(forward, entry).map_err(PipelineError::Storage)?;
             }
         }
@@ -587,18 +589,29 @@ impl<S: Storage> Pipeline<S> {
 }
 
 /// A batch's records that go upstream, as JSON lines; `None` when there are none.
-fn outbox_entry(batch: u64, records: &[Record]) -> Option<OutboxEntry> {
+fn outbox_entry(batch: u64, records: &[Record], kinds: &[ForwardKind]) -> Option<OutboxEntry> {
     let mut entry = OutboxEntry { batch, records: 0, readings: 0, body: Vec::new() };
     for record in records {
-        if let Record::Aggregate(aggregate) = record {
-            let line = Kinded { kind: record.kind(), record: &**aggregate };
-            // Numbers are finite and texts are texts: encoding cannot fail.
-            if serde_json::to_writer(&mut entry.body, &line).is_ok() {
-                entry.body.push(b'\n');
-                entry.records += 1;
-                entry.readings += aggregate.count;
+        let (kind, before) = (record.kind(), entry.body.len());
+        let (written, readings) = match record {
+            Record::Aggregate(aggregate) if kinds.contains(&ForwardKind::Aggregate) => {
+                let line = Kinded { kind, record: &**aggregate };
+                (serde_json::to_writer(&mut entry.body, &line), aggregate.count)
             }
+            Record::Alarm(alarm) if kinds.contains(&ForwardKind::Alarm) => {
+                let line = Kinded { kind, record: &**alarm };
+                (serde_json::to_writer(&mut entry.body, &line), 0)
+            }
+            Record::Aggregate(_) | Record::Alarm(_) | Record::Forecast(_) => continue,
+        };
+        // Numbers are finite and texts are texts: encoding cannot fail.
+        if written.is_err() {
+            entry.body.truncate(before);
+            continue;
         }
+        entry.body.push(b'\n');
+        entry.records += 1;
+        entry.readings += readings;
     }
     (entry.records > 0).then_some(entry)
 }

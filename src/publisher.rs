@@ -1,7 +1,7 @@
 //! Records to the site's result topics.
 //!
 //! Edge. The pipeline pushes publications into a bounded [`Queue`]; one task owns the connection.
-//! Estimates leave at most once (QoS 0, only while connected); aggregates and forecasts are
+//! Estimates leave at most once (QoS 0, only while connected); aggregates, forecasts and alarms are
 //! published until acknowledged, and [`Queue::published_through`] tells the pipeline through which
 //! batch that is so. When the queue is full the oldest goes and is counted.
 
@@ -41,6 +41,16 @@ pub struct Publication {
 /// `<prefix>/<device>/<metric>/<kind>`, with what MQTT reserves percent-encoded in the names.
 pub fn topic(prefix: &str, device: &str, metric: &str, kind: &str) -> String {
     format!("{prefix}/{}/{}/{kind}", encode_level(device), encode_level(metric))
+}
+
+/// `<prefix>/<device>/<metric>/alarm/<alarm>`, likewise.
+pub fn alarm_topic(prefix: &str, device: &str, metric: &str, alarm: &str) -> String {
+    format!("{}/{}", topic(prefix, device, metric, "alarm"), encode_level(alarm))
+}
+
+/// `<prefix>/alarm/input`: the alarm of the whole input.
+pub fn input_topic(prefix: &str) -> String {
+    format!("{prefix}/alarm/input")
 }
 
 #[derive(Debug, Default)]

@@ -1,5 +1,6 @@
 //! What happens to one series' readings: gate and Kalman filter, Holt-Winters forecast.
 pub mod alarm;
+pub mod classify;
 pub mod fit;
 pub mod holt_winters;
 pub mod kalman;

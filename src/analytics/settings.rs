@@ -1,6 +1,6 @@
 //! What can be set for a series, and how layers of settings merge into one.
 //!
-//! Pure. `[[profile]]` and `[[device]]` tables become [`Layer`]s; all that match a series apply in
+//! Pure. `[[profile]]`, `[[device]]` and `[[alarm]]` tables become [`Layer`]s; all that match a series apply in
 //! file order, later ones win key by key. The layers travel in journal frames, so that replay
 //! resolves the same settings.
 
@@ -8,17 +8,21 @@ use serde::{Deserialize, Serialize};
 
 use crate::reading::SECOND;
 
+mod alarm;
 mod forecast;
 mod glob;
 mod kalman;
+mod kind;
 mod layer;
 mod window;
 
+pub use alarm::{DETECTOR_NAMES, THRESHOLDS_MAX, ThresholdSettings};
 pub use forecast::{
     ForecastInitial, ForecastPatch, ForecastSettings, SLOTS_MAX, Seasonal, Smoothing, Trend,
 };
 pub use glob::{glob_covers, glob_matches, glob_meets};
 pub use kalman::{KalmanInitial, KalmanModel, KalmanPatch, KalmanSettings};
+pub use kind::{Kind, KindSetting};
 pub use layer::{Conflict, Layer, Patch};
 pub use window::{Align, WindowSettings};
 
@@ -30,6 +34,14 @@ pub const HOUR: i64 = 3600 * SECOND;
 pub struct Settings {
     /// Unit text, passed through to estimates (`"°C"`).
     pub unit: Option<String>,
+    /// What the readings are.
+    pub kind: KindSetting,
+    /// Decoded values are multiplied by it; finite, not 0. See [`Settings::scaled`].
+    pub scale: f64,
+    /// … and this is added; finite.
+    pub offset: f64,
+    /// Decoded value at which a counter begins again at zero, > 0; `None`: it does not wrap.
+    pub wrap: Option<f64>,
     /// Readings outside `[low, high]` are dropped as `invalid`.
     pub valid: Option<(f64, f64)>,
     /// How far behind its largest event time a series' watermark runs; nanoseconds, ≥ 0.
@@ -42,18 +54,33 @@ pub struct Settings {
     pub windows: Vec<WindowSettings>,
     /// The forecaster; `None` switches it off.
     pub forecast: Option<ForecastSettings>,
+    /// The configured alarms, at most [`THRESHOLDS_MAX`], each name once; in order of configuration.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub thresholds: Vec<ThresholdSettings>,
+    /// For [`Kind::State`], which is neither filtered nor forecast by default: whether the layer
+    /// that sets `kind`, or one behind it, sets the filter, …
+    pub kalman_asked: bool,
+    /// … and the forecaster.
+    pub forecast_asked: bool,
 }
 
 impl Default for Settings {
     fn default() -> Self {
         Settings {
             unit: None,
+            kind: KindSetting::Auto,
+            scale: 1.0,
+            offset: 0.0,
+            wrap: None,
             valid: None,
             lateness: 5 * SECOND,
             hold: 0,
             kalman: KalmanSettings::default(),
             windows: vec![WindowSettings::default()],
             forecast: Some(ForecastSettings::default()),
+            thresholds: Vec::new(),
+            kalman_asked: false,
+            forecast_asked: false,
         }
     }
 }

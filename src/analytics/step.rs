@@ -5,23 +5,31 @@
 //! the batch, so units can be checkpointed and replayed each on its own, and no device can change
 //! another one's results.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::analytics::alarm::{self, Active, Thresholds};
+use crate::analytics::classify::Classifier;
 use crate::analytics::fit::{Fit, FitMode, Job};
 use crate::analytics::holt_winters::{ForecastPlan, Forecaster, SlotsClosed};
 use crate::analytics::kalman::{Kalman, KalmanPlan, Update, Verdict};
-use crate::analytics::settings::{KalmanModel, Settings};
+use crate::analytics::settings::{KalmanModel, Kind, SLOTS_MAX, Settings};
+use crate::batch::counter::CounterStep;
 use crate::batch::order::{Held, Order, Watermark};
-use crate::batch::pane::{Pane, PaneContext, Panes};
+use crate::batch::pane::{Pane, PaneContext, Panes, Stretch};
+use crate::batch::states::States;
+use crate::batch::view::Views;
 use crate::journal::frame::FrameReading;
-use crate::output::{Aggregate, Estimate, Forecast, Record, step_seconds};
+use crate::output::{Aggregate, Alarm, Estimate, Forecast, Record, step_seconds};
 use crate::reading::{AttendedTime, EventTime, Finite};
 
 /// Gaps beyond this many usual intervals do not count as covered.
 const SECONDS_PER_HOUR: f64 = 3600.0;
 const COVERED_INTERVALS: f64 = 3.0;
+/// Why the alarms of a series end with it.
+const LEFT: &str = "the series was silent for so long that it was given up";
 
 /// Settings of a series with all that can be computed from them once; shared by equal series.
 #[derive(Clone, Debug)]
@@ -117,12 +125,22 @@ pub struct Last {
     /// Event time.
     #[serde(rename = "t")]
     pub time: EventTime,
-    /// Value.
+    /// The reading.
     #[serde(rename = "v")]
     pub value: Finite,
+    /// What of it the filter saw, where that is not the reading: a counter's rate per second.
+    #[serde(rename = "r", default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<Finite>,
     /// What the filter made of it.
     #[serde(skip)]
     pub update: Option<Update>,
+}
+
+impl Last {
+    /// What the filter saw of it.
+    pub fn signal(&self) -> Finite {
+        self.rate.unwrap_or(self.value)
+    }
 }
 
 /// The state of one unit. What is not serialised is derived or cosmetic.
@@ -146,27 +164,53 @@ pub struct UnitState {
     /// Attended time of the last reading.
     #[serde(rename = "a")]
     seen: AttendedTime,
+    /// The configured alarms.
+    #[serde(rename = "t", default, skip_serializing_if = "Thresholds::is_empty")]
+    thresholds: Thresholds,
+    /// All active alarms, whoever raised them.
+    #[serde(rename = "e", default, skip_serializing_if = "Active::is_empty")]
+    alarms: Active,
     /// Raised when what was asked for before must not be adopted any more.
-    #[serde(rename = "e", default, skip_serializing_if = "is_zero")]
+    #[serde(rename = "z", default, skip_serializing_if = "is_zero")]
     fit_epoch: u32,
+    /// What the readings are found to be, where the settings leave it open.
+    #[serde(rename = "y", default, skip_serializing_if = "is_default")]
+    classifier: Classifier,
+    /// The scale changed after the last reading, so that its value does not carry on.
+    #[serde(rename = "b", default, skip_serializing_if = "is_default")]
+    severed: bool,
+    /// Panes of the sliding windows' latest views.
+    #[serde(rename = "v", default, skip_serializing_if = "Views::is_empty")]
+    views: Views,
 }
 
 fn is_zero(number: &u32) -> bool {
     *number == 0
 }
 
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
 impl UnitState {
     /// The state of a series that has just come.
     pub fn new(plan: &Plan, attended: AttendedTime) -> UnitState {
+        let classifier = Classifier::default();
+        let forecasts = forecasts(kind(plan, &classifier), plan);
         UnitState {
             order: Order::default(),
             kalman: Kalman::new(&plan.kalman),
             panes: Panes::default(),
-            forecaster: plan.forecast.as_ref().map(|_| Box::new(Forecaster::new())),
+            forecaster: forecasts.then(|| Box::new(Forecaster::new())),
             counts: UnitCounts::default(),
             last: None,
             interval: 0.0,
             seen: attended,
+            classifier,
+            severed: false,
+            views: Views::default(),
+            thresholds: Thresholds::default(),
+            alarms: Active::default(),
             fit_epoch: 0,
         }
     }
@@ -198,6 +242,16 @@ impl UnitState {
         }
     }
 
+    /// What the series is taken for: by its settings, else by its readings.
+    pub fn kind(&self, plan: &Plan) -> Kind {
+        kind(plan, &self.classifier)
+    }
+
+    /// Whether the readings have not said yet what the series is; it is taken for a gauge.
+    pub fn is_undecided(&self, plan: &Plan) -> bool {
+        plan.settings.kind.fixed().is_none() && self.classifier.is_undecided()
+    }
+
     /// Counts since the series came.
     pub fn counts(&self) -> &UnitCounts {
         &self.counts
@@ -221,6 +275,16 @@ impl UnitState {
     /// The filter.
     pub fn kalman(&self) -> &Kalman {
         &self.kalman
+    }
+
+    /// The active alarms.
+    pub fn alarms(&self) -> &Active {
+        &self.alarms
+    }
+
+    /// Usual seconds between readings; `None` before two were seen.
+    pub fn usual_interval(&self) -> Option<f64> {
+        (self.interval > 0.0).then_some(self.interval)
     }
 
     /// The latest reading that reached the filter.
@@ -260,16 +324,21 @@ impl UnitState {
     /// When something must happen without further readings.
     pub fn next_deadline(&self, plan: &Plan) -> Option<AttendedTime> {
         let pending = self.order.pending_watermark(plan.settings.lateness);
-        match (self.panes.next_deadline(pending), self.order.next_deadline()) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        }
+        let deadlines = [
+            self.panes.next_deadline(pending),
+            self.order.next_deadline(),
+            self.thresholds.next_deadline(),
+        ];
+        deadlines.into_iter().flatten().min()
     }
 
     /// Bytes on the heap, roughly.
     pub fn heap_bytes(&self) -> usize {
         self.order.heap_bytes()
             + self.panes.heap_bytes()
+            + self.thresholds.heap_bytes()
+            + self.alarms.heap_bytes()
+            + self.views.heap_bytes()
             + self.forecaster.as_ref().map_or(0, |_| size_of::<Forecaster>() + 512)
     }
 
@@ -282,41 +351,47 @@ impl UnitState {
         effects: &mut Effects,
     ) {
         let settings = &plan.settings;
+        let events = effects.events.len();
         self.counts.readings += readings.len() as u64;
         self.seen = context.pane.attended;
         for reading in readings {
-            let (time, value) = (reading.time, reading.value);
-            if let Some((low, high)) = settings.valid
-                && !(low <= value.get() && value.get() <= high)
-            {
+            let (time, raw) = (reading.time, reading.value);
+            let value = settings.scaled(raw).filter(|value| match settings.valid {
+                Some((low, high)) => low <= value.get() && value.get() <= high,
+                None => true,
+            });
+            let Some(value) = value else {
                 self.counts.invalid += 1;
                 continue;
-            }
+            };
             let ahead = time.nanos() - context.pane.now.0;
             if context.pane.clock_trusted && ahead > context.pane.max_ahead {
                 self.counts.future += 1;
                 continue;
             }
-            if reading.dedup && !self.order.remember(time, value, settings.lateness) {
+            if reading.dedup && !self.order.remember(time, raw, settings.lateness) {
                 self.counts.duplicate += 1;
                 continue;
             }
             self.order.advance(time);
-            if self.kalman.frontier().is_some_and(|frontier| time < frontier) {
+            if self.last.is_some_and(|last| time < last.time) {
                 self.counts.unordered += 1;
                 let watermark = self.watermark(plan);
                 self.fill(plan, context, (time, value), watermark, false, effects);
             } else if settings.hold > 0 || self.order.held() > 0 {
                 // Readings held under an earlier setting go first.
                 let deadline = AttendedTime(context.pane.attended.0 + settings.hold);
-                self.order.hold(Held { time, value, deadline });
+                // As decoded: the scale may change before its turn.
+                self.order.hold(Held { time, value: raw, deadline });
             } else {
-                self.accept(plan, context, time, value, effects);
+                self.accept(plan, context, time, (raw, value), effects);
             }
         }
         self.counts.forgotten += self.order.prune(settings.lateness, context.max_recent);
         self.release(plan, context, effects);
         self.panes.close_passed(self.watermark(plan), &mut effects.closed);
+        self.follow(effects, events);
+        self.view(plan, context, effects);
     }
 
     /// The watermark behind the readings that have had their turn: those still held must find the
@@ -331,23 +406,65 @@ impl UnitState {
         if self.next_deadline(plan).is_none_or(|deadline| deadline > context.pane.attended) {
             return false;
         }
+        let events = effects.events.len();
+        // Readings before timers: one may break a hold.
         self.release(plan, context, effects);
-        let pending = self.order.pending_watermark(plan.settings.lateness);
-        self.panes.close_due(context.pane.attended, pending, &mut effects.closed);
+        let (settings, attended) = (&plan.settings, context.pane.attended);
+        let unit = settings.unit.as_deref();
+        self.thresholds.tick(&settings.thresholds, unit, attended, &mut effects.events);
+        self.follow(effects, events);
+        let pending = self.order.pending_watermark(settings.lateness);
+        self.panes.close_due(attended, pending, &mut effects.closed);
+        self.view(plan, context, effects);
         true
     }
 
     /// Closes everything, since the series leaves.
     pub fn leave(&mut self, plan: &Plan, context: &StepContext<'_>, effects: &mut Effects) {
         let context = StepContext { max_recent: 0, ..*context };
+        let events = effects.events.len();
         self.release(plan, &context, effects);
+        self.follow(effects, events);
+        let events = effects.events.len();
+        let now = EventTime::clamped(context.pane.now.0);
+        self.alarms.end_all(now, LEFT, &mut effects.events);
+        self.follow(effects, events);
         self.panes.close_all(&mut effects.closed);
+        self.view(plan, &context, effects);
+    }
+
+    /// Takes in the events since the first `seen` of them.
+    fn follow(&mut self, effects: &Effects, seen: usize) {
+        self.alarms.follow(effects.events.get(seen..).unwrap_or_default());
+    }
+
+    /// Forgets what only time could still raise: a recording ended.
+    pub fn forget_waiting(&mut self) {
+        self.thresholds.forget_waiting();
     }
 
     /// Follows a change of settings: windows that stay keep their panes, a forecaster whose
     /// settings changed starts anew. The filter follows by itself: another model starts anew, other
-    /// noise counts from the next reading on.
-    pub fn change_plan(&mut self, old: &Plan, new: &Plan, effects: &mut Effects) {
+    /// noise counts from the next reading on. What was learned of another kind or scale is
+    /// forgotten, and panes of another scale close. Alarms that are no longer configured end.
+    pub fn change_plan(&mut self, old: &Plan, new: &Plan, now: EventTime, effects: &mut Effects) {
+        let events = effects.events.len();
+        self.thresholds.change(
+            &old.settings.thresholds,
+            &new.settings.thresholds,
+            new.forecast.is_some(),
+            now,
+            &mut effects.events,
+        );
+        self.follow(effects, events);
+        let scale = |plan: &Plan| (plan.settings.scale, plan.settings.offset);
+        let rescaled = scale(old) != scale(new);
+        if rescaled {
+            self.panes.close_all(&mut effects.closed);
+            self.views.clear();
+            self.severed = true;
+        }
+        self.views.change_windows(&old.settings.windows, &new.settings.windows);
         if old.settings.windows != new.settings.windows {
             self.panes.change_windows(
                 &old.settings.windows,
@@ -355,14 +472,26 @@ impl UnitState {
                 &mut effects.closed,
             );
         }
-        if old.settings.forecast != new.settings.forecast {
-            self.forecaster = new.forecast.as_ref().map(|_| Box::new(Forecaster::new()));
+        let (before, kind) = (self.kind(old), self.kind(new));
+        if rescaled || before != kind {
+            self.restart_models(new);
+        } else if old.settings.forecast != new.settings.forecast
+            || forecasts(before, old) != forecasts(kind, new)
+        {
+            self.forecaster = forecasts(kind, new).then(|| Box::new(Forecaster::new()));
         }
         if old.settings.forecast != new.settings.forecast
             || old.settings.kalman != new.settings.kalman
         {
             self.fit_epoch = self.fit_epoch.wrapping_add(1);
         }
+    }
+
+    /// Starts filter and forecaster anew, since what they are to see is not what they saw.
+    fn restart_models(&mut self, plan: &Plan) {
+        self.kalman = Kalman::new(&plan.kalman);
+        self.fit_epoch = self.fit_epoch.wrapping_add(1);
+        self.forecaster = forecasts(self.kind(plan), plan).then(|| Box::new(Forecaster::new()));
     }
 
     /// True when the series has event times beyond `limit`.
@@ -386,17 +515,24 @@ impl UnitState {
         // its frontier there again.
         let watermark = self.watermark(plan);
         for held in self.order.take_beyond(to) {
+            let Some(value) = plan.settings.scaled(held.value) else {
+                self.counts.invalid += 1;
+                continue;
+            };
             self.counts.unordered += 1;
-            self.fill(plan, context, (held.time, held.value), watermark, false, effects);
+            self.fill(plan, context, (held.time, value), watermark, false, effects);
         }
         self.order.rewind(to);
+        self.thresholds.rewind(to);
         self.kalman.rewind(&plan.kalman, to);
         self.fit_epoch = self.fit_epoch.wrapping_add(1);
         // Its slots lie in the future; the season's phase would be wrong.
-        self.forecaster = plan.forecast.as_ref().map(|_| Box::new(Forecaster::new()));
+        self.forecaster = forecasts(self.kind(plan), plan).then(|| Box::new(Forecaster::new()));
         if let Some(last) = &mut self.last {
             last.time = last.time.min(to);
         }
+        self.views.rewind(to);
+        self.view(plan, context, effects);
         true
     }
 
@@ -407,50 +543,127 @@ impl UnitState {
         let released =
             self.order.release(plan.settings.hold, context.pane.attended, context.max_recent);
         for held in released {
-            self.accept(plan, context, held.time, held.value, effects);
+            match plan.settings.scaled(held.value) {
+                Some(value) => self.accept(plan, context, held.time, (held.value, value), effects),
+                None => self.counts.invalid += 1,
+            }
         }
     }
 
-    /// A reading in order: filter, pane, forecaster.
+    /// A reading in order: filter, pane, forecaster. `raw`: as decoded.
     fn accept(
         &mut self,
         plan: &Plan,
         context: &StepContext<'_>,
         time: EventTime,
-        value: Finite,
+        (raw, value): (Finite, Finite),
         effects: &mut Effects,
     ) {
-        let update = self.kalman.update(&plan.kalman, time, value);
+        let kind = self.kind(plan);
+        let before = self.last.filter(|_| !self.severed);
+        let since = before.map_or(0, |last| time.nanos().abs_diff(last.time.nanos()));
+        let step = match (kind, before) {
+            (Kind::Counter, Some(last)) => {
+                Some(CounterStep::between(last.value, value, &plan.settings.counter_range()))
+            }
+            _ => None,
+        };
+        // What filter and forecaster see.
+        let signal = match kind {
+            Kind::Gauge | Kind::State => Some(value),
+            Kind::Counter => step.and_then(|step| step.rate(since)),
+        };
+        let update = match signal {
+            Some(signal) if filters(kind, plan) => self.kalman.update(&plan.kalman, time, signal),
+            _ => Update::UNJUDGED,
+        };
         if let Some(job) = self.kalman.take_fit_job(&plan.kalman) {
             self.begin_fit(Job::Noise(Box::new(job)), context.fits, effects);
         }
         let gated = matches!(update.verdict, Verdict::Gated);
         self.counts.outliers += u64::from(gated);
+        let stretch = before.filter(|_| self.is_covered(time)).map(|last| Stretch {
+            from: last.time,
+            to: time,
+            value: last.value,
+            is_state: kind == Kind::State,
+        });
+        if let Some(stretch) = &stretch {
+            self.panes.cover(stretch);
+        }
         // As of this reading's turn: held readings that follow must still find their panes.
         let watermark = Watermark::behind(time, plan.settings.lateness);
         self.fill(plan, context, (time, value), watermark, gated, effects);
-        self.cover(time);
+        if let Some(stretch) = &stretch {
+            self.panes.cover_opened(stretch);
+        }
+        if let Some(step) = &step {
+            self.panes.count_increase(time, step, since);
+        }
+        if kind == Kind::State && before.is_some_and(|last| last.value != value) {
+            self.panes.count_transition(time);
+        }
+        let settings = &plan.settings;
+        let moment = alarm::Moment {
+            attended: context.pane.attended,
+            now: context.pane.now,
+            patience: settings.lateness + settings.hold,
+            unit: settings.unit.as_deref(),
+        };
+        if let Some(signal) = signal {
+            let (thresholds, events) = (&settings.thresholds, &mut effects.events);
+            self.thresholds.on_reading(thresholds, &moment, time, signal.get(), events);
+        }
         if let Verdict::Shift { .. } = update.verdict {
             self.counts.shifts += 1;
         }
-        if let (Some(forecaster), Some(plan)) = (&mut self.forecaster, &plan.forecast)
+        let mut slot_closed = false;
+        if let (Some(forecaster), Some(plan), Some(signal)) =
+            (&mut self.forecaster, &plan.forecast, signal)
             && !gated
         {
             if let Verdict::Shift { delta, .. } = update.verdict {
                 forecaster.shift_level(plan, delta);
             }
-            if let Some(slots) = forecaster.observe(plan, time, value) {
+            if let Some(slots) = forecaster.observe(plan, time, signal) {
                 effects.slot_closed = true;
+                slot_closed = true;
                 if let Some(details) = &mut effects.details {
                     details.slots.push(slots);
                 }
             }
         }
-        self.last = Some(Last { time, value, update: Some(update) });
-        if let Some(details) = &mut effects.details {
-            details.readings.push((time, value, update, self.kalman.clone()));
+        if slot_closed && let Some(signal) = signal {
+            self.look_ahead(plan, time, signal, effects);
+        }
+        let rate = signal.filter(|_| kind == Kind::Counter);
+        self.last = Some(Last { time, value, rate, update: Some(update) });
+        self.severed = false;
+        if let (Some(details), Some(signal)) = (&mut effects.details, signal) {
+            details.readings.push((time, signal, update, self.kalman.clone()));
         }
         effects.filtered = true;
+        // Counts from the next reading on; panes keep what they have.
+        if plan.settings.kind.fixed().is_none() && self.classifier.observe(raw) {
+            self.restart_models(plan);
+        }
+    }
+
+    /// A slot closed: alarms that look ahead see what is expected now.
+    fn look_ahead(&mut self, plan: &Plan, time: EventTime, value: Finite, effects: &mut Effects) {
+        let settings = &plan.settings;
+        let furthest = settings.thresholds.iter().filter_map(|s| s.within).max();
+        let (Some(within), Some(forecast)) = (furthest, &plan.forecast) else { return };
+        // The slot under way, and those that begin within.
+        let steps = within / forecast.step() + 2;
+        let steps = usize::try_from(steps.min(SLOTS_MAX)).unwrap_or(1);
+        self.thresholds.on_forecast(
+            &settings.thresholds,
+            settings.unit.as_deref(),
+            (time, value.get()),
+            self.forecaster.as_ref().and_then(|f| f.forecast_steps(forecast, steps)).as_ref(),
+            &mut effects.events,
+        );
     }
 
     /// Puts a reading into its panes.
@@ -476,21 +689,51 @@ impl UnitState {
         );
     }
 
-    /// Learns the usual interval and credits covered time.
-    fn cover(&mut self, time: EventTime) {
-        let Some(last) = &self.last else { return };
+    /// Learns the usual interval, and says whether the time since the last reading counts as covered.
+    fn is_covered(&mut self, time: EventTime) -> bool {
+        let Some(last) = &self.last else { return false };
         let seconds = time.seconds_since(last.time);
         if seconds <= 0.0 {
-            return;
+            return false;
         }
         if self.interval == 0.0 {
             self.interval = seconds;
         }
-        if seconds <= COVERED_INTERVALS * self.interval {
-            self.panes.cover(last.time, time);
-        }
+        let covered = seconds <= COVERED_INTERVALS * self.interval;
         self.interval += (seconds.min(10.0 * self.interval) - self.interval) / 8.0;
+        covered
     }
+
+    /// Turns the panes that closed into views.
+    fn view(&mut self, plan: &Plan, context: &StepContext<'_>, effects: &mut Effects) {
+        let windows = &plan.settings.windows;
+        // Nearly all series have none, and most steps close nothing.
+        if effects.closed.is_empty() || windows.iter().all(|window| window.slide.is_none()) {
+            return;
+        }
+        for pane in &effects.closed {
+            if let Some(window) = windows.get(usize::from(pane.window)) {
+                effects.views.extend(self.views.take(window, context.pane.zone, pane));
+            }
+        }
+    }
+}
+
+/// What a series is taken for.
+fn kind(plan: &Plan, classifier: &Classifier) -> Kind {
+    plan.settings.kind.fixed().unwrap_or_else(|| classifier.kind())
+}
+
+/// A state is filtered only where that was asked of a series set to be one …
+fn filters(kind: Kind, plan: &Plan) -> bool {
+    kind != Kind::State || plan.settings.kind.fixed() == Some(kind) && plan.settings.kalman_asked
+}
+
+/// … and so with the forecast.
+fn forecasts(kind: Kind, plan: &Plan) -> bool {
+    plan.forecast.is_some()
+        && (kind != Kind::State
+            || plan.settings.kind.fixed() == Some(kind) && plan.settings.forecast_asked)
 }
 
 /// What a unit's step leaves behind for the engine to turn into records.
@@ -498,8 +741,12 @@ impl UnitState {
 pub struct Effects {
     /// Panes that closed, in order.
     pub closed: Vec<Pane>,
+    /// Views that end with them, in order.
+    pub views: Vec<Pane>,
     /// A slot closed, so there is a new forecast.
     pub slot_closed: bool,
+    /// Alarms that began or ended, in order.
+    pub events: Vec<alarm::Event>,
     /// A reading reached the filter, so there is a new estimate.
     pub filtered: bool,
     /// Searches that its models ask for.
@@ -546,10 +793,53 @@ pub fn aggregate(device: &str, metric: &str, plan: &Plan, pane: &Pane) -> Aggreg
         last_time: m.last_time(),
         covered_s: m.covered_s(),
         outliers: m.outliers(),
+        time_mean: pane.time_mean(),
+        increase: pane.increase.as_ref().map(|i| i.increase()),
+        increase_s: pane.increase.as_ref().map(|i| i.seconds()),
+        resets: pane.increase.as_ref().map(|i| i.resets()),
+        rate: pane.increase.as_ref().and_then(|i| i.rate()),
+        durations: pane.states.as_ref().map(|states| durations(states)),
+        transitions: pane.states.as_ref().map(|states| states.transitions()),
         quantiles,
         sketch: pane.sketch.as_ref().map(|sketch| hex(&sketch.to_bytes())),
+        slide_s: None,
         clock_untrusted: pane.clock_untrusted,
     }
+}
+
+/// The record of an alarm's begin or end.
+pub fn alarm_record(device: &Arc<str>, metric: &Arc<str>, event: alarm::Event) -> Record {
+    let alarm::Event { alarm, state, time, value, expected, lower, upper, reason, severity } =
+        event;
+    let (device, metric) = (device.clone(), metric.clone());
+    Record::Alarm(Box::new(Alarm {
+        device,
+        metric,
+        alarm,
+        state,
+        time,
+        value,
+        expected,
+        lower,
+        upper,
+        reason,
+        severity,
+    }))
+}
+
+/// The record of a view.
+pub fn view(device: &str, metric: &str, plan: &Plan, view: &Pane) -> Aggregate {
+    let slide = plan.settings.windows.get(usize::from(view.window)).and_then(|w| w.slide);
+    Aggregate {
+        slide_s: Some(slide.map_or(0.0, step_seconds)),
+        ..aggregate(device, metric, plan, view)
+    }
+}
+
+/// Seconds by value, as text.
+fn durations(states: &States) -> BTreeMap<String, f64> {
+    let other = Some(("other".to_owned(), states.other())).filter(|(_, seconds)| *seconds > 0.0);
+    states.durations().map(|(value, seconds)| (format!("{value}"), seconds)).chain(other).collect()
 }
 
 /// The record of the present forecast.

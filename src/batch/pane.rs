@@ -10,9 +10,12 @@
 use serde::{Deserialize, Serialize};
 
 use crate::analytics::settings::WindowSettings;
+use crate::batch::counter::{CounterStep, Increase};
+use crate::batch::integral::Integral;
 use crate::batch::moments::Moments;
 use crate::batch::order::Watermark;
 use crate::batch::sketch::Sketch;
+use crate::batch::states::States;
 use crate::batch::window::{Zone, bounds};
 use crate::reading::{AttendedTime, EventTime, Finite, ProcessingTime};
 
@@ -46,6 +49,28 @@ pub struct Pane {
     /// Quantile sketch, where the window asks for one.
     #[serde(rename = "q", default, skip_serializing_if = "Option::is_none")]
     pub sketch: Option<Box<Sketch>>,
+    /// Over the covered time, where the window asks for its mean.
+    #[serde(rename = "i", default, skip_serializing_if = "Option::is_none")]
+    pub integral: Option<Integral>,
+    /// Of a counter; `None` before its first step.
+    #[serde(rename = "c", default, skip_serializing_if = "Option::is_none")]
+    pub increase: Option<Box<Increase>>,
+    /// Of a state; `None` before its first covered stretch.
+    #[serde(rename = "v", default, skip_serializing_if = "Option::is_none")]
+    pub states: Option<Box<States>>,
+}
+
+/// The time between two readings in order, with the value that lasts through it.
+#[derive(Clone, Copy, Debug)]
+pub struct Stretch {
+    /// When the earlier one was measured.
+    pub from: EventTime,
+    /// When the later one was.
+    pub to: EventTime,
+    /// The earlier one.
+    pub value: Finite,
+    /// Whether it is a state whose durations are kept.
+    pub is_state: bool,
 }
 
 /// What panes need to know of the batch.
@@ -75,6 +100,60 @@ pub struct Panes {
 }
 
 impl Pane {
+    /// Whether `time` falls into it.
+    pub fn holds(&self, time: EventTime) -> bool {
+        self.start <= time && time < self.end
+    }
+
+    /// Takes in all of another pane's readings; bounds and part stay.
+    pub fn merge(&mut self, other: &Pane) {
+        self.moments.merge(&other.moments);
+        self.clock_untrusted |= other.clock_untrusted;
+        match (&mut self.sketch, &other.sketch) {
+            (Some(mine), Some(theirs)) => mine.merge(theirs),
+            (mine, theirs) => merge_missing(mine, theirs),
+        }
+        match (&mut self.integral, &other.integral) {
+            (Some(mine), Some(theirs)) => mine.merge(theirs),
+            (mine, theirs) => merge_missing(mine, theirs),
+        }
+        match (&mut self.increase, &other.increase) {
+            (Some(mine), Some(theirs)) => mine.merge(theirs),
+            (mine, theirs) => merge_missing(mine, theirs),
+        }
+        match (&mut self.states, &other.states) {
+            (Some(mine), Some(theirs)) => mine.merge(theirs),
+            (mine, theirs) => merge_missing(mine, theirs),
+        }
+    }
+
+    /// The time-weighted mean; `None` where it is not kept, or no time is covered.
+    pub fn time_mean(&self) -> Option<f64> {
+        self.integral.as_ref()?.mean(self.moments.covered_ns())
+    }
+
+    /// Bytes on the heap.
+    pub fn heap_bytes(&self) -> usize {
+        self.sketch.as_ref().map_or(0, |s| s.memory_bytes())
+            + self.increase.as_ref().map_or(0, |_| size_of::<Increase>())
+            + self.states.as_ref().map_or(0, |s| size_of::<States>() + s.heap_bytes())
+    }
+
+    fn cover(&mut self, stretch: &Stretch) {
+        let nanos = stretch.to.min(self.end).nanos() - stretch.from.max(self.start).nanos();
+        if nanos <= 0 {
+            return;
+        }
+        let nanos = nanos.unsigned_abs();
+        self.moments.cover(nanos);
+        if let Some(integral) = &mut self.integral {
+            integral.cover(stretch.value, nanos);
+        }
+        if stretch.is_state {
+            self.states.get_or_insert_default().cover(stretch.value, nanos);
+        }
+    }
+
     fn waits_for(&self, pending: Option<Watermark>) -> bool {
         !self.late && pending.is_some_and(|watermark| !watermark.has_passed(self.end))
     }
@@ -97,10 +176,7 @@ impl Panes {
     ) {
         for (index, window) in windows.iter().enumerate() {
             let index = index as u8;
-            let found = self
-                .open
-                .iter()
-                .rposition(|p| p.window == index && p.start <= time && time < p.end);
+            let found = self.open.iter().rposition(|p| p.window == index && p.holds(time));
             let deadline = |pane_start: EventTime, pane_end: EventTime| {
                 let size = pane_end.nanos() - pane_start.nanos();
                 let left = (pane_end.nanos() - context.now.0).clamp(0, size + context.max_ahead);
@@ -128,6 +204,9 @@ impl Panes {
                         clock_untrusted: false,
                         moments: Moments::new(time, value),
                         sketch: (!window.quantiles.is_empty()).then(|| Box::new(Sketch::new())),
+                        integral: window.time_weighted.then(Integral::default),
+                        increase: None,
+                        states: None,
                     });
                     let last = self.open.len() - 1;
                     &mut self.open[last]
@@ -143,13 +222,29 @@ impl Panes {
         }
     }
 
-    /// Credits the time between two readings in order to the open panes that it touches.
-    pub fn cover(&mut self, from: EventTime, to: EventTime) {
-        for pane in &mut self.open {
-            let nanos = to.min(pane.end).nanos() - from.max(pane.start).nanos();
-            if nanos > 0 {
-                pane.moments.cover(nanos as f64 / 1e9);
-            }
+    /// Credits a stretch to the open panes that it touches: before the reading at its end is added,
+    /// which may close them. Panes without readings do not exist and are not credited.
+    pub fn cover(&mut self, stretch: &Stretch) {
+        self.open.iter_mut().for_each(|pane| pane.cover(stretch));
+    }
+
+    /// … and, after that reading was added, to the panes that it opened.
+    pub fn cover_opened(&mut self, stretch: &Stretch) {
+        let opened = |pane: &&mut Pane| pane.moments.count() == 1 && pane.holds(stretch.to);
+        self.open.iter_mut().filter(opened).for_each(|pane| pane.cover(stretch));
+    }
+
+    /// Adds a counter's step, which took `nanos`, to the panes of the reading at its end, `time`.
+    pub fn count_increase(&mut self, time: EventTime, step: &CounterStep, nanos: u64) {
+        for pane in self.open.iter_mut().filter(|pane| pane.holds(time)) {
+            pane.increase.get_or_insert_default().add(step, nanos);
+        }
+    }
+
+    /// Counts a change of state in the panes of the reading that shows it.
+    pub fn count_transition(&mut self, time: EventTime) {
+        for pane in self.open.iter_mut().filter(|pane| pane.holds(time)) {
+            pane.states.get_or_insert_default().count_transition();
         }
     }
 
@@ -204,9 +299,8 @@ impl Panes {
 
     /// Bytes on the heap.
     pub fn heap_bytes(&self) -> usize {
-        let sketches: usize =
-            self.open.iter().filter_map(|p| p.sketch.as_ref()).map(|s| s.memory_bytes()).sum();
-        self.open.capacity() * size_of::<Pane>() + sketches
+        let heap: usize = self.open.iter().map(Pane::heap_bytes).sum();
+        self.open.capacity() * size_of::<Pane>() + heap
     }
 
     fn make_room(&mut self, window: u8, max_panes: usize, closed: &mut Vec<Pane>) {
@@ -234,5 +328,12 @@ impl Panes {
         let from = closed.len();
         closed.extend(self.open.extract_if(.., |pane| leaves(pane)));
         closed[from..].sort_by_key(|pane| (pane.window, pane.start, pane.part));
+    }
+}
+
+/// Where only one side has something, the merge has that.
+fn merge_missing<T: Clone>(mine: &mut Option<T>, theirs: &Option<T>) {
+    if mine.is_none() {
+        mine.clone_from(theirs);
     }
 }

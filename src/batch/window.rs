@@ -109,11 +109,11 @@ impl Zone {
 pub fn bounds(window: &WindowSettings, zone: &Zone, time: EventTime) -> (EventTime, EventTime) {
     let (start, end) = match window.align {
         Align::Epoch => {
-            let size = window.size.max(1);
+            let size = window.pane_size().max(1);
             let start = time.nanos() - time.nanos().rem_euclid(size);
             (start, start.saturating_add(size))
         }
-        Align::Local => local_bounds((window.size / DAY).max(1), zone, time),
+        Align::Local => local_bounds((window.pane_size() / DAY).max(1), zone, time),
     };
     (EventTime::clamped(start), EventTime::clamped(end))
 }
@@ -168,11 +168,11 @@ mod tests {
     }
 
     fn local(days: i64) -> WindowSettings {
-        WindowSettings { size: days * DAY, align: Align::Local, quantiles: Vec::new() }
+        WindowSettings { size: days * DAY, align: Align::Local, ..WindowSettings::default() }
     }
 
     fn epoch(size: i64) -> WindowSettings {
-        WindowSettings { size, align: Align::Epoch, quantiles: Vec::new() }
+        WindowSettings { size, ..WindowSettings::default() }
     }
 
     fn check(window: &WindowSettings, zone: &str, time: &str, start: &str, end: &str) {

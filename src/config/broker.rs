@@ -192,6 +192,7 @@ pub(super) fn results(root: &TableReader<'_, '_>, gateway: &str) -> (Results, Op
             ("estimate", ResultKind::Estimate),
             ("aggregate", ResultKind::Aggregate),
             ("forecast", ResultKind::Forecast),
+            ("alarm", ResultKind::Alarm),
         ],
     );
     let mut kinds = kinds.unwrap_or_else(|| ResultKind::ALL.to_vec());
@@ -208,13 +209,12 @@ pub(super) fn results(root: &TableReader<'_, '_>, gateway: &str) -> (Results, Op
 }
 
 fn kinds<T: Copy>(r: &TableReader<'_, '_>, names: &[(&str, T)]) -> Option<Vec<T>> {
-    const LATER: &[(&str, &str)] = &[("alarm", "remove it from the list")];
     let example = format!("[\"{}\"]", names[0].0);
     let list = r.texts("kinds", &example)?;
     if list.value.is_empty() {
         r.cx.fault(&list.spot, "names nothing", format!("write e.g. {example}"));
     }
-    let chosen = list.value.into_iter().filter_map(|at| r.chosen(at, names, LATER));
+    let chosen = list.value.into_iter().filter_map(|at| r.chosen(at, names, &[]));
     Some(chosen.map(|at| at.value).collect())
 }
 
@@ -274,14 +274,15 @@ fn forward(r: &TableReader<'_, '_>, name: String, gateway: &str) -> Forward {
     }
     let topic = r.text("topic", TOPIC).and_then(|at| topic(r, at, gateway, TOPIC));
     let max_message = r.size("max_message", 4 << 10..=64 << 20, "120KiB");
-    let kinds = kinds(r, &[("aggregate", ForwardKind::Aggregate)]);
+    let kinds = kinds(r, &[("aggregate", ForwardKind::Aggregate), ("alarm", ForwardKind::Alarm)]);
     if let Some(at) = r.integer("qos", 0..=2, 1)
         && at.value != 1
     {
         let what = "must be 1: the outbox lets a message go when upstream has acknowledged it";
         r.cx.fault(&at.spot, what, "write 1 or remove it");
     }
-    let mut kinds = kinds.unwrap_or_else(|| vec![ForwardKind::Aggregate]);
+    let mut kinds = kinds.unwrap_or_else(|| ForwardKind::ALL.to_vec());
+    kinds.sort();
     kinds.dedup();
     Forward {
         name,

@@ -28,6 +28,8 @@ pub struct MemoryModel {
     pub forecast: u64,
     /// A slot of its season: seasonal state and the ring of means; bytes.
     pub slot: u64,
+    /// A configured alarm that is active, with its event; bytes.
+    pub alarm: u64,
     /// An outbox and its client; bytes, besides two messages.
     pub forward: u64,
     /// A reading in the journal; bytes.
@@ -55,6 +57,7 @@ impl Default for MemoryModel {
             sketch: crate::batch::sketch::Sketch::MAX_BYTES as u64,
             forecast: 512,
             slot: 24,
+            alarm: 512,
             forward: 2 << 20,
             journal_reading: 16,
             commit: 11_000,
@@ -65,7 +68,7 @@ impl Default for MemoryModel {
 
 impl MemoryModel {
     /// Bytes of one series at worst: `series + kalman + Σ windows max_panes·(pane + sketch) +
-    /// forecast + season·slot`.
+    /// forecast + season·slot + alarms`.
     pub fn series_bytes(&self, settings: &Settings, max_panes: u32) -> u64 {
         let kalman = if settings.kalman.model == KalmanModel::Off { 0 } else { self.kalman };
         let panes: u64 = settings
@@ -77,7 +80,8 @@ impl MemoryModel {
         let forecast = settings.forecast.as_ref().map_or(0, |f| {
             self.forecast + self.slot * (f.season_slots() + f.horizon / f.step).unsigned_abs()
         });
-        self.series + kalman + panes + forecast
+        let alarms = self.alarm * settings.thresholds.len() as u64;
+        self.series + kalman + panes + forecast + alarms
     }
 
     /// Bytes of the process at worst: `base + unacknowledged + 2·max_readings·reading (a batch in
@@ -102,7 +106,10 @@ impl MemoryModel {
             settings.settle();
             self.series_bytes(&settings, config.series.max_panes)
         };
-        let is_dear = |l: &&Layer| l.patch.windows.is_some() || l.patch.forecast.enabled.is_some();
+        let is_dear = |l: &&Layer| {
+            let patch = &l.patch;
+            patch.windows.is_some() || patch.forecast.enabled.is_some() || patch.threshold.is_some()
+        };
         // Thousands of devices differ in little; pairs of the first hundred say enough.
         let dear: Vec<&Layer> = layers.iter().filter(is_dear).take(1000).collect();
         let alone = dear.iter().map(|layer| cost(&[layer]));
@@ -273,7 +280,10 @@ fn summary(config: &Config, model: &MemoryModel) -> Vec<String> {
         let (name, url, topic) = (&forward.name, &forward.login.url, &forward.topic);
         lines.push(format!("forwards  {name}: {topic} at {url}"));
     }
-    lines.push(format!("settings  {} layer(s) of profiles and devices", config.layers.len()));
+    lines.push(format!(
+        "settings  {} layer(s) of profiles, devices and alarms",
+        config.layers.len()
+    ));
     lines.push(format!(
         "memory    at worst {}: {} series of {} each, {} for the rest",
         about_size(model.total_bytes(config)),

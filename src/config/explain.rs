@@ -9,6 +9,10 @@ type Row = (&'static str, fn(&Settings) -> Option<String>, fn(&Patch) -> bool);
 
 const ROWS: &[Row] = &[
     ("unit", |s| Some(s.unit.as_ref().map_or("(none)".to_owned(), quoted)), |p| p.unit.is_some()),
+    ("kind", |s| Some(name(&s.kind)), |p| p.kind.is_some()),
+    ("scale", |s| Some(format!("{:?}", s.scale)), |p| p.scale.is_some()),
+    ("offset", |s| Some(format!("{:?}", s.offset)), |p| p.offset.is_some()),
+    ("wrap", |s| s.wrap.map(|wrap| format!("{wrap:?}")), |p| p.wrap.is_some()),
     (
         "valid",
         |s| Some(s.valid.map_or("(any)".to_owned(), |(low, high)| format!("[{low:?}, {high:?}]"))),
@@ -136,6 +140,12 @@ fn windows(windows: &[WindowSettings]) -> String {
         if w.align != Align::Epoch {
             text.push_str(&format!(", align = {}", name(&w.align)));
         }
+        if let Some(slide) = w.slide {
+            text.push_str(&format!(", slide = {}", duration(slide)));
+        }
+        if w.time_weighted {
+            text.push_str(", time_weighted = true");
+        }
         if !w.quantiles.is_empty() {
             text.push_str(&format!(", quantiles = {:?}", w.quantiles));
         }
@@ -143,6 +153,27 @@ fn windows(windows: &[WindowSettings]) -> String {
     };
     // One to a line, lest the first columns be pushed apart.
     format!("[{}]", windows.iter().map(one).collect::<Vec<_>>().join(",\n "))
+}
+
+fn alarm(t: &ThresholdSettings) -> String {
+    let mut parts = vec![format!("name = {:?}", t.name)];
+    for (key, limit) in [
+        ("above", t.above),
+        ("below", t.below),
+        ("clear_above", t.clear_above),
+        ("clear_below", t.clear_below),
+    ] {
+        parts.extend(limit.map(|limit| format!("{key} = {limit:?}")));
+    }
+    for (key, nanos) in [
+        ("hold", Some(t.hold).filter(|&ns| ns > 0)),
+        ("within", t.within),
+        ("repeat_after", Some(t.repeat_after).filter(|&ns| ns > 0)),
+    ] {
+        parts.extend(nanos.map(|nanos| format!("{key} = {}", duration(nanos))));
+    }
+    parts.push(format!("severity = {}", name(&t.severity)));
+    format!("{{ {} }}", parts.join(", "))
 }
 
 /// The resolved settings of one series, a line each: key, value as TOML (in brackets what weir
@@ -163,6 +194,13 @@ pub fn explain(config: &Config, device: &str, metric: &str) -> String {
             Some((*key, value(&settings)?, layer.map_or("default", |l| l.origin.as_str())))
         })
         .collect();
+    let alarms = matching.iter().filter_map(|layer| {
+        let threshold = layer.patch.threshold.as_ref()?;
+        // Of more than a series can have, or of two with one name, only some are in force.
+        let in_force = settings.thresholds.contains(threshold);
+        in_force.then(|| ("alarm", alarm(threshold), layer.origin.as_str()))
+    });
+    let rows: Vec<(&str, String, &str)> = rows.into_iter().chain(alarms).collect();
     let key_width = rows.iter().map(|row| row.0.chars().count()).max().unwrap_or(0);
     let lines = rows.iter().flat_map(|row| row.1.lines());
     // Long lists of numbers stand out rather than push every origin off the screen.

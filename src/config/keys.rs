@@ -64,9 +64,9 @@ pub static ROOT: Keys = Keys {
     form: Form::Table,
     keys: &[
         "gateway", "batch", "state", "series", "outbox", "clock", "mqtt", "results", "forward",
-        "profile", "device", "http", "log",
+        "profile", "device", "alarm", "http", "log",
     ],
-    refused: &[("alarm", LATER, "remove the [[alarm]] tables")],
+    refused: &[],
 };
 
 /// `[gateway]`
@@ -162,7 +162,10 @@ pub static FORWARD: Keys = Keys {
 pub static PROFILE: Keys = keys(
     "profile",
     Form::List,
-    &["match", "unit", "valid", "lateness", "hold", "kalman", "windows", "forecast"],
+    &[
+        "match", "unit", "kind", "scale", "offset", "wrap", "valid", "lateness", "hold", "kalman",
+        "windows", "forecast",
+    ],
 );
 /// `match = { … }`
 pub static MATCH: Keys = keys("match", Form::Inline, &["device", "metric"]);
@@ -170,13 +173,19 @@ pub static MATCH: Keys = keys("match", Form::Inline, &["device", "metric"]);
 pub static DEVICE: Keys = keys(
     "device",
     Form::List,
-    &["id", "metric", "unit", "valid", "lateness", "hold", "kalman", "windows", "forecast"],
+    &[
+        "id", "metric", "unit", "kind", "scale", "offset", "wrap", "valid", "lateness", "hold",
+        "kalman", "windows", "forecast",
+    ],
 );
 /// `metric.<name> = { … }` of a device.
 pub static DEVICE_METRIC: Keys = keys(
     "device.metric",
     Form::Inline,
-    &["unit", "valid", "lateness", "hold", "kalman", "windows", "forecast"],
+    &[
+        "unit", "kind", "scale", "offset", "wrap", "valid", "lateness", "hold", "kalman",
+        "windows", "forecast",
+    ],
 );
 /// `kalman = { … }`
 pub static KALMAN: Keys = Keys {
@@ -191,7 +200,8 @@ pub static KALMAN: Keys = Keys {
 /// `kalman.initial = { … }`
 pub static KALMAN_INITIAL: Keys = keys("kalman.initial", Form::Inline, &["state", "covariance"]);
 /// Elements of `windows = [ … ]`
-pub static WINDOW: Keys = keys("windows", Form::Inline, &["size", "align", "quantiles"]);
+pub static WINDOW: Keys =
+    keys("windows", Form::Inline, &["size", "align", "slide", "quantiles", "time_weighted"]);
 /// `forecast = { … }`
 pub static FORECAST: Keys = keys(
     "forecast",
@@ -204,13 +214,30 @@ pub static SMOOTHING: Keys =
 /// `forecast.initial = { … }`
 pub static FORECAST_INITIAL: Keys =
     keys("forecast.initial", Form::Inline, &["level", "trend", "season"]);
+/// `[[alarm]]`
+pub static ALARM: Keys = keys(
+    "alarm",
+    Form::List,
+    &[
+        "match",
+        "name",
+        "above",
+        "below",
+        "clear_above",
+        "clear_below",
+        "hold",
+        "within",
+        "repeat_after",
+        "severity",
+    ],
+);
 /// `[http]`
 pub static HTTP: Keys = keys("http", Form::Table, &["listen"]);
 /// `[log]`
 pub static LOG: Keys = keys("log", Form::Table, &["level", "format"]);
 
 /// All tables, in the order of the reference.
-pub static ALL: [&Keys; 23] = [
+pub static ALL: [&Keys; 24] = [
     &ROOT,
     &GATEWAY,
     &BATCH,
@@ -232,6 +259,7 @@ pub static ALL: [&Keys; 23] = [
     &FORECAST_INITIAL,
     &DEVICE,
     &DEVICE_METRIC,
+    &ALARM,
     &HTTP,
     &LOG,
 ];

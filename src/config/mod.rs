@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use crate::analytics::settings::{Layer, Settings};
 use crate::engine::CoreConfig;
 
+mod alarm;
 mod broker;
 mod check;
 mod context;
@@ -62,7 +63,7 @@ pub struct Config {
     pub results: Results,
     /// The ways upstream.
     pub forwards: Vec<Forward>,
-    /// `[[profile]]` tables, then `[[device]]` tables, each in file order.
+    /// `[[profile]]` tables, then `[[device]]` tables, then `[[alarm]]` tables, each in file order.
     pub layers: Vec<Layer>,
     /// Page and metrics.
     pub http: Http,

@@ -25,6 +25,24 @@ pub(super) fn patch(r: &TableReader<'_, '_>, spots: &mut KeySpots) -> Patch {
         }
         good
     });
+    let kind = r.choice(
+        "kind",
+        &[
+            ("auto", KindSetting::Auto),
+            ("gauge", KindSetting::Gauge),
+            ("counter", KindSetting::Counter),
+            ("state", KindSetting::State),
+        ],
+        &[],
+    );
+    // 1/scale must be finite too.
+    let scale_good = |x: f64| (1e-300..=1e300).contains(&x.abs());
+    let scale = r.number("scale", scale_good, "a number other than 0", "0.1");
+    let offset = r.number("offset", |_| true, "a number", "-40.0");
+    let wrap = r.number("wrap", |x| x > 0.0, "more than 0", "4294967296");
+    if let Some(at) = &wrap {
+        note("wrap", &at.spot);
+    }
     let valid = r.numbers("valid", "[-40, 125]").and_then(|at| match at.value.as_slice() {
         [low, high] if low.value < high.value => Some((low.value, high.value)),
         _ => {
@@ -42,12 +60,17 @@ pub(super) fn patch(r: &TableReader<'_, '_>, spots: &mut KeySpots) -> Patch {
     }
     Patch {
         unit: unit.map(|at| at.value),
+        kind: kind.map(|at| at.value),
+        scale: scale.map(|at| at.value),
+        offset: offset.map(|at| at.value),
+        wrap: wrap.map(|at| at.value),
         valid,
         lateness: lateness.map(|at| at.value),
         hold: hold.map(|at| at.value),
         kalman: kalman::kalman(r, &mut note),
         windows: window::windows(r),
         forecast: forecast::forecast(r, &mut note),
+        threshold: None,
     }
 }
 

@@ -1,7 +1,8 @@
-//! Reads `[[profile]]` and `[[device]]` into layers, and checks where they meet.
+//! Reads `[[profile]]`, `[[device]]` and `[[alarm]]` into layers, and checks where they meet.
 
 use std::collections::BTreeSet;
 
+use super::alarm;
 use super::keys;
 use super::patch::{KeySpots, patch};
 use super::reader::{At, Spot, TableReader};
@@ -20,7 +21,10 @@ struct Placed {
     spots: KeySpots,
 }
 
-/// All layers: profiles in order, then devices in order.
+/// Most `[[alarm]]` tables: each is compared with those of its name.
+const ALARMS_MAX: usize = 1000;
+
+/// All layers: profiles in order, then devices in order, then alarms in order.
 pub(super) fn layers(root: &TableReader<'_, '_>) -> Vec<Layer> {
     let mut placed = Vec::new();
     for r in root.sections("profile", &keys::PROFILE) {
@@ -33,6 +37,13 @@ pub(super) fn layers(root: &TableReader<'_, '_>) -> Vec<Layer> {
     for r in root.sections("device", &keys::DEVICE) {
         device(&r, &mut ids, &mut placed);
     }
+    let alarms = placed.len();
+    for r in root.sections("alarm", &keys::ALARM) {
+        let (device, metric) = matches(&r);
+        let patch = Patch { threshold: alarm::alarm(&r, &metric), ..Patch::default() };
+        placed.push(place(&r, r.here(), device, metric, patch, Vec::new()));
+    }
+    check_alarms(root, &placed[alarms..]);
     if let Some(extra) = placed.get(LAYERS_MAX) {
         root.cx.fault_bare(
             &extra.here,
@@ -43,6 +54,17 @@ pub(super) fn layers(root: &TableReader<'_, '_>) -> Vec<Layer> {
         check_meetings(root, &placed);
     }
     placed.into_iter().map(|p| p.layer).collect()
+}
+
+fn check_alarms(root: &TableReader<'_, '_>, placed: &[Placed]) {
+    if let Some(extra) = placed.get(ALARMS_MAX) {
+        let mend = "join alarms of equal limits: match takes lists of globs";
+        root.cx.fault_bare(&extra.here, "more than 1000 [[alarm]] tables", mend);
+        return;
+    }
+    let alarms: Vec<alarm::Placed<'_>> =
+        placed.iter().map(|p| alarm::Placed { layer: &p.layer, spot: &p.here }).collect();
+    alarm::check(root, &alarms);
 }
 
 fn place(
@@ -149,6 +171,15 @@ fn check_meetings(root: &TableReader<'_, '_>, placed: &[Placed]) {
                 root.cx.fault(spot, conflict.what, conflict.mend);
             }
         }
+        let wrap = this.spots.iter().find(|(name, _)| *name == "wrap");
+        if let Some((_, spot)) = wrap
+            && !matches!(settings.kind, KindSetting::Auto | KindSetting::Counter)
+        {
+            let (line, _) = root.cx.sources.line_column(spot.place);
+            let file = root.cx.sources.short_name(spot.place);
+            let path = &spot.path;
+            root.cx.warn(format!("{file}:{line} {path} has no effect without kind = \"counter\""));
+        }
         let kalman = &settings.kalman;
         let spot = this.spots.iter().find(|(name, _)| *name == "kalman.trend_sd");
         if let Some((_, spot)) = spot
@@ -159,6 +190,12 @@ fn check_meetings(root: &TableReader<'_, '_>, placed: &[Placed]) {
             let text =
                 format!("{file}:{line} {} has no effect without model = \"trend\"", spot.path);
             root.cx.warn(text);
+        }
+        let ahead = this.layer.patch.threshold.as_ref().is_some_and(|t| t.within.is_some());
+        if ahead && settings.forecast.is_none() {
+            let origin = &this.layer.origin;
+            root.cx
+                .warn(format!("{origin} within has no effect: these series have forecast = false"));
         }
     }
 }

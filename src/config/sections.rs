@@ -219,19 +219,22 @@ pub enum ResultKind {
     Aggregate,
     /// Forecast.
     Forecast,
+    /// Begin or end of an alarm.
+    Alarm,
 }
 
 impl ResultKind {
     /// All of them.
-    pub const ALL: [ResultKind; 3] =
-        [ResultKind::Estimate, ResultKind::Aggregate, ResultKind::Forecast];
+    pub const ALL: [ResultKind; 4] =
+        [ResultKind::Estimate, ResultKind::Aggregate, ResultKind::Forecast, ResultKind::Alarm];
 
-    /// The last level of its topic.
+    /// Its level in its topic.
     pub const fn name(self) -> &'static str {
         match self {
             ResultKind::Estimate => "estimate",
             ResultKind::Aggregate => "aggregate",
             ResultKind::Forecast => "forecast",
+            ResultKind::Alarm => "alarm",
         }
     }
 }
@@ -252,10 +255,17 @@ pub struct Forward {
 }
 
 /// What a forward sends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ForwardKind {
     /// Closed panes.
     Aggregate,
+    /// Begins and ends of alarms.
+    Alarm,
+}
+
+impl ForwardKind {
+    /// All of them.
+    pub const ALL: [ForwardKind; 2] = [ForwardKind::Aggregate, ForwardKind::Alarm];
 }
 
 /// `[http]`: page, metrics, health.

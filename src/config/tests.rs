@@ -490,6 +490,9 @@ fn explain_names_every_value_and_where_it_comes_from() {
     );
     let expected = r#"boiler-3/temperature
   unit                   "°C"                                weir.toml:1 [[profile]]
+  kind                   "auto"                              default
+  scale                  1.0                                 default
+  offset                 0.0                                 default
   valid                  [-40.0, 125.0]                      weir.toml:1 [[profile]]
   lateness               "5s"                                default
   hold                   "0s"                                default

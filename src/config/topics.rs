@@ -80,15 +80,20 @@ fn reads(template: &str, topic: &str) -> bool {
     levels.len() == topic.len()
 }
 
-/// Whether it could match `<prefix>/status` or `<prefix>/<device>/<metric>/<kind>`, whatever
-/// device and metric are called.
+/// Whether it could match `<prefix>/status`, `<prefix>/alarm/input`,
+/// `<prefix>/<device>/<metric>/<kind>` or `<prefix>/<device>/<metric>/alarm/<alarm>`, whatever
+/// device, metric and alarm are called.
 fn reads_results(template: &str, prefix: &str) -> bool {
     let levels = levels(template);
     let depth = prefix.split('/').count();
     // Put the subscription's own names where device and metric stand: those could be their names.
     let own = |i: usize| levels.get(depth + i).copied().filter(|l| *l != "#").unwrap_or("x");
+    let alarm = format!("{prefix}/{}/{}/alarm/{}", own(0), own(1), own(3));
     reads(template, &format!("{prefix}/status"))
+        || reads(template, &crate::publisher::input_topic(prefix))
+        || reads(template, &alarm)
         || ResultKind::ALL
             .iter()
+            .filter(|kind| **kind != ResultKind::Alarm)
             .any(|kind| reads(template, &format!("{prefix}/{}/{}/{}", own(0), own(1), kind.name())))
 }

@@ -14,6 +14,7 @@
 //! A thread that fails ends the process with an error; the next start recovers.
 
 pub mod fits;
+pub mod input;
 pub mod report;
 pub mod turn;
 
@@ -223,8 +224,9 @@ async fn serve(options: Options) -> Result<(), Failure> {
         progress.stamp();
         frame.map_err(|error| read_error = Some(error)).ok()
     });
+    let kinds = config.forwards.iter().map(|forward| forward.kinds.clone()).collect();
     let (mut pipeline, recovery) =
-        Pipeline::recover(stored, frames, disk, router, outboxes.len(), |batch, engine, output| {
+        Pipeline::recover(stored, frames, disk, router, kinds, |batch, engine, output| {
             if let Some(results) = &results {
                 let publications = reporter.publications(engine, batch, &output, false);
                 results.queue.push(batch, publications);

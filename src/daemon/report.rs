@@ -1,23 +1,28 @@
 //! What the outside sees: publications for the result topics, the status snapshot, rows for the
 //! page, and rate-limited log lines for bad input.
 
+use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+use crate::analytics::alarm::{AlarmState, Event as AlarmEvent};
 use crate::analytics::settings::KalmanModel;
-use crate::analytics::step::{estimate, forecast};
+use crate::analytics::step::{alarm_record, estimate, forecast};
 use crate::config::{Config, ResultFormat, ResultKind};
+use crate::daemon::input::InputAlarm;
 use crate::decoder::Fault;
 use crate::engine::registry::Name;
 use crate::engine::{Engine, StepOutput, Unit};
-use crate::http::{BatchInfo, DeviceRow, ForecastRow, ForwardInfo, Query, Status};
+use crate::http::{
+    AlarmRow, Alarms, BatchInfo, DeviceRow, ForecastRow, ForwardInfo, Query, Status,
+};
 use crate::outbox::Shared;
 use crate::output::Record;
 use crate::pipeline::{Committed, Pipeline};
-use crate::publisher::{Publication, Queue, topic};
+use crate::publisher::{Publication, Queue, alarm_topic, input_topic, topic};
 use crate::reading::SeriesId;
 use crate::receiver::router::TopicFault;
 use crate::state::disk::Disk;
@@ -119,27 +124,48 @@ impl Reporter {
         publications
     }
 
-    /// What is retained and can be asserted again: every series' forecast.
+    /// What is retained and can be asserted again: every series' forecast and active alarms.
     pub fn retained(&self, engine: &Engine) -> Vec<Publication> {
         engine
             .units()
-            .filter_map(|(_, name, unit)| {
-                let record = forecast(&name.device, &name.metric, unit.plan(), unit.state(), None)?;
-                self.record(None, &record)
+            .flat_map(|(_, name, unit)| {
+                let (device, metric) = (&name.device, &name.metric);
+                let alarms = unit.state().alarms().iter();
+                let alarms = alarms.map(|event| alarm_record(device, metric, event.clone()));
+                let forecast = forecast(device, metric, unit.plan(), unit.state(), None);
+                let records: Vec<Record> = alarms.chain(forecast).collect();
+                records.into_iter().filter_map(|record| self.record(None, &record))
             })
             .collect()
+    }
+
+    /// The alarm of the whole input.
+    pub fn input(&self, alarm: &InputAlarm) -> Option<Publication> {
+        self.kinds.contains(&ResultKind::Alarm).then(|| Publication {
+            batch: None,
+            topic: input_topic(&self.prefix),
+            payload: self.encode(alarm),
+            qos: 1,
+            retain: true,
+        })
     }
 
     fn record(&self, batch: Option<u64>, record: &Record) -> Option<Publication> {
         let (device, metric) = record.series();
         let (kind, payload, retain) = match record {
-            Record::Aggregate(a) => (ResultKind::Aggregate, self.encode(&**a), false),
+            Record::Aggregate(a) | Record::View(a) => {
+                (ResultKind::Aggregate, self.encode(&**a), false)
+            }
             Record::Forecast(f) => (ResultKind::Forecast, self.encode(&**f), true),
+            Record::Alarm(a) => (ResultKind::Alarm, self.encode(&**a), true),
         };
         if !self.kinds.contains(&kind) {
             return None;
         }
-        let topic = topic(&self.prefix, device, metric, record.kind());
+        let topic = match record {
+            Record::Alarm(a) => alarm_topic(&self.prefix, device, metric, &a.alarm),
+            _ => topic(&self.prefix, device, metric, record.kind()),
+        };
         Some(Publication { batch, topic, payload, qos: 1, retain })
     }
 
@@ -174,7 +200,7 @@ impl Reporter {
                 &name.device,
                 &name.metric,
                 unit.plan(),
-                (last.time, last.value, last.update, unit.state().kalman()),
+                (last.time, last.signal(), last.update, unit.state().kalman()),
                 engine.meta().clock_trusted,
             ) else {
                 continue;
@@ -208,7 +234,7 @@ impl Reporter {
             }
             history.push_back(Point {
                 time: last.time.nanos() as f64 / 1e9,
-                reading: last.value.get() as f32,
+                reading: last.signal().get() as f32,
                 level: level.map_or(f32::NAN, |level| level as f32),
             });
         }
@@ -226,6 +252,7 @@ impl Reporter {
         let totals = engine.totals();
         status.readings_total = totals.readings;
         status.drops = engine.drops();
+        status.alarms_active = engine.alarms_active() as u64;
         status.series = engine.registry().len() as u64;
         status.max_series = engine.meta().config.max_series as u64;
         status.journal_bytes_total = pipeline.journal_bytes();
@@ -277,6 +304,9 @@ impl Reporter {
                 });
                 let _ = reply.send(rows.collect());
             }
+            Query::Alarms { limit, reply } => {
+                let _ = reply.send(Self::alarms(engine, limit));
+            }
             Query::One { device, metric, reply } => {
                 let row = engine
                     .registry()
@@ -286,6 +316,22 @@ impl Reporter {
                 let _ = reply.send(row);
             }
         }
+    }
+
+    /// The active alarms: the worst first, among equals the newest.
+    fn alarms(engine: &Engine, limit: usize) -> Alarms {
+        let mut found: Vec<(&Name, &AlarmEvent)> = engine
+            .units()
+            .flat_map(|(_, name, unit)| unit.state().alarms().iter().map(move |e| (name, e)))
+            .collect();
+        found.sort_by_key(|(_, e)| (Reverse(e.severity), Reverse(e.time)));
+        let total = found.len() as u64;
+        let rows = found.into_iter().take(limit).map(|(name, event)| AlarmRow {
+            device: Some(name.device.to_string()),
+            metric: Some(name.metric.to_string()),
+            ..AlarmRow::of(event)
+        });
+        Alarms { alarms: rows.collect(), total }
     }
 
     fn row(&self, series: SeriesId, name: &Name, unit: &Unit) -> DeviceRow {
@@ -321,8 +367,15 @@ impl Reporter {
             nis: state.last().and_then(|last| last.update?.nis),
             count: counts.readings,
             dropped: counts.invalid + counts.future + counts.duplicate,
+            kind: state.kind(plan).name(),
+            kind_from: match (plan.settings.kind.fixed(), state.is_undecided(plan)) {
+                (Some(_), _) => "settings",
+                (None, true) => "default",
+                (None, false) => "readings",
+            },
             model: model.to_owned(),
             forecast,
+            alarms: state.alarms().iter().map(AlarmRow::of).collect(),
             history: history.map(|h| h.iter().filter_map(shown).collect()).unwrap_or_default(),
         }
     }
@@ -350,6 +403,35 @@ fn forward_info(outbox: &Shared) -> ForwardInfo {
         next_sequence: state.spool.cursor().next_sequence,
         dropped_records: state.dropped.map_or(0, |dropped| dropped.records),
         dropped_readings: state.dropped.map_or(0, |dropped| dropped.readings),
+    }
+}
+
+/// Log lines for alarms in one batch at most; what many series do at once is said by the first.
+const ALARM_LINES: usize = 20;
+
+/// A log line for each begin and end.
+pub fn log_alarms(records: &[Record]) {
+    let mut alarms = records.iter().filter_map(|record| match record {
+        Record::Alarm(alarm) => Some(alarm),
+        Record::Aggregate(_) | Record::Forecast(_) => None,
+    });
+    for a in alarms.by_ref().take(ALARM_LINES) {
+        let what = match a.state {
+            AlarmState::Active => "alarm begins",
+            AlarmState::Cleared => "alarm ends",
+        };
+        tracing::info!(
+            device = %a.device,
+            metric = %a.metric,
+            alarm = %a.alarm,
+            severity = a.severity.name(),
+            reason = %a.reason,
+            "{what}"
+        );
+    }
+    let more = alarms.count();
+    if more > 0 {
+        tracing::info!(more, "more alarms began or ended in this batch");
     }
 }
 

@@ -9,12 +9,14 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant};
 
+use crate::analytics::step::UnitState;
 use crate::batch::builder::Owed;
 use crate::batch::close::{ClosePolicy, Silence};
 use crate::clock::Clock;
 use crate::config::{Acknowledge, Config};
 use crate::daemon::fits::Fits;
-use crate::daemon::report::{Reporter, Results};
+use crate::daemon::input::InputWatch;
+use crate::daemon::report::{Reporter, Results, log_alarms};
 use crate::http::{Progress, Query, Status};
 use crate::journal::frame::FrameFit;
 use crate::mqtt;
@@ -121,6 +123,9 @@ struct Now {
     disk_full: bool,
     reconnects: u64,
     stopping: bool,
+    input: InputWatch,
+    /// Attended time at the latest message.
+    heard: AttendedTime,
 }
 
 impl Turn {
@@ -142,6 +147,8 @@ impl Turn {
             disk_full: false,
             reconnects: 0,
             stopping: false,
+            input: InputWatch::new(start, self.clock.now()),
+            heard: AttendedTime(0),
         };
         match self.turns(&mut now) {
             Ok(()) => Ended::Stopped,
@@ -171,9 +178,12 @@ impl Turn {
                 && results.queue.take_connected()
             {
                 // The broker may have lost its retained messages.
-                results.queue.push(0, self.reporter.retained(self.pipeline.engine()));
+                let retained = self.reporter.retained(self.pipeline.engine());
+                let input = self.reporter.input(now.input.alarm());
+                results.queue.push(0, retained.into_iter().chain(input));
             }
             if now.last_report.elapsed() >= REPORT_EVERY {
+                self.watch_input(now);
                 self.report(now, None);
             }
             if now.stopping {
@@ -250,6 +260,7 @@ impl Turn {
                 self.pipeline.connected(session_present);
                 now.reconnects += u64::from(connection > 1);
                 now.connection = Some((connection, sender));
+                now.input.connection(true, Instant::now());
                 now.subscribed = subscribed;
                 now.unsent.clear();
                 self.report(now, None);
@@ -257,6 +268,7 @@ impl Turn {
             Received::Disconnected { reason } => {
                 tracing::debug!(%reason, "readings: connection ended");
                 now.connection = None;
+                now.input.connection(false, Instant::now());
                 now.unsent.clear();
                 self.report(now, None);
             }
@@ -281,6 +293,8 @@ impl Turn {
                 }
             }
             Received::Messages { connection, messages } => {
+                now.input.message(Instant::now());
+                now.heard = now.attended;
                 now.silence.messages(now.start.elapsed().as_nanos() as i64, messages.len());
                 let monotonic = now.start.elapsed().as_nanos() as i64;
                 for arrived in messages {
@@ -344,6 +358,7 @@ impl Turn {
             if !committed.output.records.is_empty() {
                 (self.wake_forwarders)();
             }
+            log_alarms(&committed.output.records);
             if let Some(results) = &self.results {
                 let engine = self.pipeline.engine();
                 let connected = results.queue.is_connected();
@@ -395,6 +410,30 @@ impl Turn {
                 return;
             }
             now.unsent.pop_front();
+        }
+    }
+
+    /// Says once that the whole input is away, and once that it is back.
+    fn watch_input(&self, now: &mut Now) {
+        if self.config.mqtt.subscribe.is_empty() {
+            return;
+        }
+        let (heard, speed) = (now.heard, self.clock.speed());
+        let due = |silence: Duration| {
+            let units = self.pipeline.engine().units().map(|(_, _, unit)| unit.state());
+            readings_due(units, heard, silence.as_secs_f64() * speed)
+        };
+        if !now.input.look(Instant::now(), self.clock.now(), due) {
+            return;
+        }
+        let alarm = now.input.alarm();
+        if now.input.is_active() {
+            tracing::warn!(alarm = alarm.alarm, reason = %alarm.reason, "alarm begins");
+        } else {
+            tracing::info!(alarm = alarm.alarm, reason = %alarm.reason, "alarm ends");
+        }
+        if let Some(results) = &self.results {
+            results.queue.push(0, self.reporter.input(alarm));
         }
     }
 
@@ -472,6 +511,8 @@ impl Turn {
         status.reconnects = now.reconnects;
         status.fits = self.fits.counts().info();
         self.reporter.report(&mut status, &self.pipeline, self.results.as_deref(), committed);
+        status.input_alarm = now.input.is_active().then(|| now.input.alarm().clone());
+        status.alarms_active += u64::from(status.input_alarm.is_some());
     }
 
     /// A clean stop: what was gathered is committed, then all dirty units are checkpointed, so
@@ -513,6 +554,22 @@ impl Turn {
         }
         Ok(())
     }
+}
+
+/// How many readings these series would have sent in `silence` seconds, by their usual intervals.
+/// Those that had been silent for ten of them when the input was last heard no longer count.
+fn readings_due<'u>(
+    units: impl Iterator<Item = &'u UnitState>,
+    heard: AttendedTime,
+    silence: f64,
+) -> f64 {
+    units
+        .filter_map(|unit| {
+            let interval = unit.usual_interval()?;
+            let before = (heard.0 - unit.seen().0) as f64 / SECOND as f64;
+            (before <= 10.0 * interval).then_some(silence / interval)
+        })
+        .sum()
 }
 
 /// Nanoseconds of a duration, for policies.

@@ -23,7 +23,8 @@ use serde::{Deserialize, Serialize};
 use crate::analytics::fit::{Fit, FitMode, Job};
 use crate::analytics::settings::{Layer, Settings};
 use crate::analytics::step::{
-    Details, Effects, Plan, StepContext, UnitCounts, UnitState, aggregate, forecast,
+    Details, Effects, Plan, StepContext, UnitCounts, UnitState, aggregate, alarm_record, forecast,
+    view,
 };
 use crate::batch::pane::PaneContext;
 use crate::batch::window::Zone;
@@ -120,6 +121,8 @@ pub struct Unit {
     /// that batch, only this chunk knows them, since it has overwritten the other's.
     predecessor: Option<Box<(u64, UnitCounts)>>,
     dirty: bool,
+    /// Its active alarms as they are in the engine's count.
+    alarms: usize,
     /// The entry in the timer heap; never later than the true deadline.
     timer: AttendedTime,
 }
@@ -221,6 +224,8 @@ pub struct Engine {
     deleted: BTreeMap<u32, u64>,
     /// Counts of the series that left since the last checkpoint, with the batch, by slot.
     departed: BTreeMap<u32, (u64, UnitCounts)>,
+    /// Active alarms of all units.
+    alarms: usize,
     /// Totals over the living units.
     totals: UnitCounts,
     /// Replay met readings of series that it does not know (their chunk was lost).
@@ -261,6 +266,7 @@ impl Engine {
             dirty: VecDeque::new(),
             deleted: BTreeMap::new(),
             departed: BTreeMap::new(),
+            alarms: 0,
             totals: UnitCounts::default(),
             orphans: 0,
             fits: FitMode::default(),
@@ -270,6 +276,8 @@ impl Engine {
             let plan = engine.plan_for(&chunk.device, &chunk.metric);
             engine.totals.merge(chunk.state.counts());
             engine.registry.insert(series, &chunk.device, &chunk.metric);
+            let alarms = chunk.state.alarms().len();
+            engine.alarms += alarms;
             engine.put(
                 series,
                 Unit {
@@ -279,6 +287,7 @@ impl Engine {
                     defined: chunk.defined,
                     predecessor: chunk.predecessor,
                     dirty: false,
+                    alarms,
                     timer: AttendedTime(i64::MAX),
                 },
             );
@@ -334,6 +343,18 @@ impl Engine {
         drops.add(DropReason::Future, totals.future);
         drops.add(DropReason::Duplicate, totals.duplicate);
         drops
+    }
+
+    /// How many alarms are active.
+    pub fn alarms_active(&self) -> usize {
+        self.alarms
+    }
+
+    /// Forgets what only time could still raise: a recording ended, and its end is no silence.
+    pub fn forget_waiting(&mut self) {
+        for unit in self.units.iter_mut().flatten() {
+            unit.state.forget_waiting();
+        }
     }
 
     /// Readings of unknown series met in replay.
@@ -490,6 +511,8 @@ impl Engine {
         if std::mem::take(&mut self.effects.filtered) {
             output.touched.push(SeriesId(slot));
         }
+        let alarms = unit.state.alarms().len();
+        self.alarms = self.alarms + alarms - std::mem::replace(&mut unit.alarms, alarms);
         output.fits.extend(self.effects.fits.drain(..).map(|job| FitRequest {
             series: SeriesId(slot),
             defined: unit.defined,
@@ -497,7 +520,8 @@ impl Engine {
             job,
         }));
         // Most readings end here.
-        let quiet = self.effects.closed.is_empty() && !self.effects.slot_closed;
+        let effects = &self.effects;
+        let quiet = effects.closed.is_empty() && effects.events.is_empty() && !effects.slot_closed;
         if quiet && self.effects.details.is_none() {
             return;
         }
@@ -519,6 +543,13 @@ impl Engine {
                 &pane,
             ))));
         }
+        for pane in self.effects.views.drain(..) {
+            let record = view(&name.device, &name.metric, &unit.plan, &pane);
+            output.records.push(Record::View(Box::new(record)));
+        }
+        for event in self.effects.events.drain(..) {
+            output.records.push(alarm_record(&name.device, &name.metric, event));
+        }
         if std::mem::take(&mut self.effects.slot_closed) {
             output.records.extend(forecast(
                 &name.device,
@@ -539,7 +570,8 @@ impl Engine {
             let Some(Some(unit)) = self.units.get_mut(slot as usize) else { continue };
             let old = std::mem::replace(&mut unit.plan, plan);
             if unit.included < frame.batch && old.settings != unit.plan.settings {
-                unit.state.change_plan(&old, &unit.plan, &mut self.effects);
+                let now = EventTime::clamped(frame.processing_time.0);
+                unit.state.change_plan(&old, &unit.plan, now, &mut self.effects);
                 self.changed(slot, frame.batch, output);
                 self.schedule(slot);
             }
@@ -614,6 +646,7 @@ impl Engine {
                 defined: frame.batch,
                 predecessor,
                 dirty: true,
+                alarms: 0,
                 timer: AttendedTime(i64::MAX),
             },
         );

@@ -9,6 +9,7 @@
 //! | `/api/status` | [`Status`] as JSON, and `stalled_s`: seconds since the pipeline's last progress |
 //! | `/api/series?search=&limit=&after=&points=` | `{"series": [DeviceRow …], "next"}`; `next` is the `after` of the following page or null |
 //! | `/api/series/{device}/{metric}` | one [`DeviceRow`], or 404 |
+//! | `/api/alarms?limit=` | [`Alarms`]: the active ones, the worst first, among equals the newest |
 //!
 //! It only reads. Invariants:
 //!
@@ -35,7 +36,8 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
 pub use status::{
-    BatchInfo, DeviceRow, FitsInfo, ForecastRow, ForwardInfo, Histogram, ResultsInfo, Status,
+    AlarmRow, Alarms, BatchInfo, DeviceRow, FitsInfo, ForecastRow, ForwardInfo, Histogram,
+    ResultsInfo, Status,
 };
 
 /// Longest wait for the pipeline's answer to a [`Query`].
@@ -61,6 +63,13 @@ pub enum Query {
         limit: usize,
         /// Where the answer goes.
         reply: oneshot::Sender<Vec<DeviceRow>>,
+    },
+    /// The active alarms of all series.
+    Alarms {
+        /// Most rows to return.
+        limit: usize,
+        /// Where the answer goes.
+        reply: oneshot::Sender<Alarms>,
     },
     /// One row.
     One {

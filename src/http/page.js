@@ -247,6 +247,37 @@ function showDrops(drops) {
   $("drops-none").hidden = drops.length > 0;
 }
 
+const BAD = { critical: "bad", warning: "warn", info: "info" };
+
+/** When an alarm began: its age, and by the clock. */
+const since = (stamp) => `${span(gatewayNow - seconds(stamp))} ago, ${new Date(stamp).toLocaleString()}`;
+
+function showAlarms(page) {
+  shownAlarms = page;
+  const list = $("alarms-list");
+  const keys = page.alarms.map((a) => JSON.stringify([a.device ?? null, a.metric ?? null, a.alarm, a.since]));
+  let place = list.firstChild;
+  page.alarms.forEach((a, i) => {
+    const item = keyed(list, keys[i], () => {
+      const li = el("li");
+      const mark = el("span", "badge small", a.severity);
+      mark.dataset.state = BAD[a.severity] ?? "warn";
+      const where = el("span", "where");
+      if (a.device === undefined) where.append(el("span", "dev", "all input"));
+      else where.append(el("span", "dev", a.device), el("span", "met", a.metric));
+      const what = el("span", "what");
+      what.append(el("b", "", a.alarm), el("span", "why", a.reason));
+      li.append(mark, where, what, el("small", "since"));
+      return li;
+    });
+    if (item !== place) list.insertBefore(item, place); else place = item.nextSibling;
+    text(item.lastChild, since(a.since));
+  });
+  prune(list, new Set(keys));
+  text($("alarms-note"), page.total > page.alarms.length ? `the first ${group(page.alarms.length)} of ${group(page.total)}` : "");
+  $("alarms").hidden = page.alarms.length === 0;
+}
+
 function ledger(entries) {
   const list = $("ledger");
   for (const [name, value] of entries) {
@@ -278,7 +309,7 @@ function makeRow(row, key) {
   button.append(el("span", "dev", row.device), el("span", "met", row.metric));
   button.title = `${row.device} ${row.metric}`;
   button.setAttribute("aria-expanded", "false");
-  name.append(button);
+  name.append(button, el("span", "marks"));
   const reading = el("td", "n reading");
   reading.append(el("span", "value"), el("span", "unit"), el("small", "age"));
   const level = el("td", "n level");
@@ -306,6 +337,13 @@ function fillRow(tr, row, key) {
   const [, reading, level, , ahead, count] = tr.children;
   text(reading.children[0], fixed(row.reading, places));
   text(reading.children[1], row.unit ?? "");
+  const marks = tr.children[0].lastChild;
+  for (const a of row.alarms) {
+    const mark = keyed(marks, a.alarm, () => el("span", "badge mark", a.alarm));
+    put(mark, "data-state", BAD[a.severity] ?? "warn");
+    put(mark, "title", a.reason);
+  }
+  prune(marks, new Set(row.alarms.map((a) => a.alarm)));
   const age = row.time ? gatewayNow - seconds(row.time) : NaN;
   text(reading.children[2], finite(age) ? (age < -1 ? `${span(-age)} ahead` : `${span(age)} ago`) : "");
   const band = finite(row.variance) ? Z95 * Math.sqrt(Math.max(0, row.variance)) : NaN;
@@ -375,6 +413,11 @@ function showDetail(tr, row, key) {
   if (finite(row.trend)) fact(facts, "Trend", `${row.trend > 0 ? "+" : ""}${fixed(row.trend * 3600, places)}${unit}/h`, "now");
   fact(facts, "Surprise", finite(row.nis) ? row.nis.toFixed(2) : MISSING, "1 on average, large is odd");
   fact(facts, "Readings", group(row.count), row.dropped ? `${group(row.dropped)} dropped` : "none dropped");
+  for (const item of [...facts.children]) {
+    const ended = item.weirKey.startsWith("Alarm ") && !row.alarms.some((a) => item.weirKey === `Alarm ${a.alarm}`);
+    if (ended) item.remove();
+  }
+  for (const a of row.alarms) fact(facts, `Alarm ${a.alarm}`, a.reason, since(a.since));
   const f = row.forecast;
   if (f) {
     fact(facts, "Forecast", f.model, `${f.mean.length} slots of ${span(f.step_s)}`);
@@ -434,6 +477,8 @@ async function refreshRows() {
 
 let shownBatch = null;
 let lastHeard = null;
+const NONE = { alarms: [], total: 0 };
+let shownAlarms = NONE;
 let turning = false;
 
 async function turn() {
@@ -447,6 +492,10 @@ async function turn() {
     gatewayNow = seconds(s.now);
     total = s.series;
     showStatus(s);
+    if (s.alarms_active > 0 || !$("alarms").hidden) {
+      // Busy for a moment: the list stays as it is.
+      showAlarms(s.alarms_active > 0 ? await ask("api/alarms?limit=20").catch(() => shownAlarms) : NONE);
+    }
     const batch = s.batch?.number ?? 0;
     if (batch !== shownBatch && await refreshRows()) shownBatch = batch;
   } catch {

@@ -13,7 +13,7 @@ use prometheus_client::registry::Registry;
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
-use super::{DeviceRow, Handle, Query, STALLED, Status, metrics};
+use super::{AlarmRow, DeviceRow, Handle, Query, STALLED, Status, metrics};
 
 /// Most rows in one answer, and how many without `limit`.
 pub const LIMIT: usize = 100;
@@ -68,6 +68,7 @@ pub fn router(handle: Handle, address: IpAddr) -> Router {
         .route("/api/status", get(status))
         .route("/api/series", get(series))
         .route("/api/series/{device}/{metric}", get(one))
+        .route("/api/alarms", get(alarms))
         .fallback(async || error(StatusCode::NOT_FOUND, "no such path; see / for the page"))
         .layer(middleware::from_fn_with_state(app.clone(), guard))
         .with_state(app)
@@ -225,6 +226,27 @@ async fn series(State(app): State<App>, Params(params): Params<SeriesParams>) ->
         row.history.drain(..row.history.len().saturating_sub(points));
     }
     Json(SeriesPage { series, next }).into_response()
+}
+
+#[derive(Deserialize)]
+struct AlarmParams {
+    limit: Option<usize>,
+}
+
+async fn alarms(State(app): State<App>, Params(params): Params<AlarmParams>) -> Response {
+    let limit = params.limit.unwrap_or(LIMIT).clamp(1, LIMIT);
+    let (reply, answer) = oneshot::channel();
+    let mut alarms = match ask(&app.handle, Query::Alarms { limit, reply }, answer).await {
+        Ok(alarms) => alarms,
+        Err(response) => return *response,
+    };
+    let status = app.handle.status.read().unwrap_or_else(PoisonError::into_inner);
+    if let Some(input) = &status.input_alarm {
+        alarms.alarms.insert(0, AlarmRow::of_input(input));
+        alarms.alarms.truncate(limit);
+        alarms.total += 1;
+    }
+    Json(alarms).into_response()
 }
 
 async fn one(State(app): State<App>, Path((device, metric)): Path<(String, String)>) -> Response {

@@ -8,6 +8,8 @@ use std::collections::VecDeque;
 use serde::ser::{SerializeMap, Serializer};
 use serde::{Deserialize, Serialize};
 
+use crate::analytics::alarm::{Event, Severity};
+use crate::daemon::input::InputAlarm;
 use crate::reading::{DropCounts, DropReason, EventTime, ProcessingTime};
 
 /// Most batches kept in [`Status::recent`].
@@ -81,6 +83,8 @@ pub struct Status {
     pub fits: FitsInfo,
     /// Alarms active now.
     pub alarms_active: u64,
+    /// The whole input is away.
+    pub input_alarm: Option<InputAlarm>,
     /// What an operator should know, in sentences, newest last; see [`Status::notice`].
     pub notices: Vec<String>,
 }
@@ -118,6 +122,7 @@ impl Status {
             damaged_frames: 0,
             fits: FitsInfo::default(),
             alarms_active: 0,
+            input_alarm: None,
             notices: Vec::new(),
         }
     }
@@ -235,6 +240,11 @@ pub struct DeviceRow {
     pub time: Option<EventTime>,
     /// The last reading.
     pub reading: Option<f64>,
+    /// `gauge`, `counter` (level, trend, forecast and history are then of its rate per second) or
+    /// `state`.
+    pub kind: &'static str,
+    /// Where that comes from: `settings`, `readings`, or `default` while these have not decided it.
+    pub kind_from: &'static str,
     /// The filter's level, posterior.
     pub level: Option<f64>,
     /// Its variance, in the unit squared.
@@ -251,8 +261,80 @@ pub struct DeviceRow {
     pub model: String,
     /// The current forecast.
     pub forecast: Option<ForecastRow>,
+    /// Its active alarms.
+    pub alarms: Vec<AlarmRow>,
     /// Recent (Unix seconds, reading, level), oldest first.
     pub history: Vec<(f64, f64, Option<f64>)>,
+}
+
+/// An active alarm.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct AlarmRow {
+    /// Device; absent in a series' own row, and for the alarm of the whole input.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device: Option<String>,
+    /// Metric; likewise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metric: Option<String>,
+    /// Its name.
+    pub alarm: String,
+    /// Event time of its begin; RFC 3339 in JSON.
+    pub since: String,
+    /// The reading that began it.
+    pub value: Option<f64>,
+    /// What was expected instead.
+    pub expected: Option<f64>,
+    /// Lower end of the ordinary.
+    pub lower: Option<f64>,
+    /// Upper end of the ordinary.
+    pub upper: Option<f64>,
+    /// In words, with numbers.
+    pub reason: String,
+    /// How bad it is.
+    pub severity: Severity,
+}
+
+impl AlarmRow {
+    /// Of the event of its begin.
+    pub fn of(event: &Event) -> AlarmRow {
+        AlarmRow {
+            device: None,
+            metric: None,
+            alarm: event.alarm.to_string(),
+            since: event.time.to_string(),
+            value: event.value,
+            expected: event.expected,
+            lower: event.lower,
+            upper: event.upper,
+            reason: event.reason.clone(),
+            severity: event.severity,
+        }
+    }
+
+    /// Of the whole input.
+    pub fn of_input(alarm: &InputAlarm) -> AlarmRow {
+        AlarmRow {
+            device: None,
+            metric: None,
+            alarm: alarm.alarm.to_owned(),
+            since: alarm.time.to_string(),
+            value: alarm.value,
+            expected: alarm.expected,
+            lower: alarm.lower,
+            upper: alarm.upper,
+            reason: alarm.reason.clone(),
+            severity: alarm.severity,
+        }
+    }
+}
+
+/// Active alarms.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Alarms {
+    /// The worst first, among equals the newest.
+    pub alarms: Vec<AlarmRow>,
+    /// How many there are in all.
+    pub total: u64,
 }
 
 /// A forecast of slot means: element h is that of the slot that starts at `origin` + h·`step_s`.

@@ -8,6 +8,8 @@ use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
 use super::*;
+use crate::analytics::alarm::Severity;
+use crate::daemon::input::InputWatch;
 use crate::reading::{DropReason, EventTime, ProcessingTime, SECOND};
 
 /// A running endpoint, told to stop when dropped.
@@ -78,8 +80,11 @@ fn row(device: &str, metric: &str) -> DeviceRow {
         nis: Some(f64::NAN),
         count: 500,
         dropped: 0,
+        kind: "gauge",
+        kind_from: "readings",
         model: "level".to_owned(),
         forecast: None,
+        alarms: Vec::new(),
         history: (0..500).map(|i| (f64::from(i), 1.0, None)).collect(),
     }
 }
@@ -99,6 +104,25 @@ fn answer(names: &[(&str, &str)], query: Query) -> bool {
             let found = names.contains(&(&device, &metric)).then(|| row(&device, &metric));
             reply.send(found).is_ok()
         }
+        Query::Alarms { limit, reply } => {
+            let alarms = names.iter().take(limit).map(|(d, m)| alarm(d, m)).collect();
+            reply.send(Alarms { alarms, total: names.len() as u64 }).is_ok()
+        }
+    }
+}
+
+fn alarm(device: &str, metric: &str) -> AlarmRow {
+    AlarmRow {
+        device: Some(device.to_owned()),
+        metric: Some(metric.to_owned()),
+        alarm: "too-hot".to_owned(),
+        since: "2023-11-14T22:13:20Z".to_owned(),
+        value: Some(81.3),
+        expected: None,
+        lower: None,
+        upper: Some(80.0),
+        reason: "81.3 °C is above 80 °C".to_owned(),
+        severity: Severity::Warning,
     }
 }
 
@@ -291,6 +315,32 @@ async fn series_are_searched_and_turned_page_by_page() {
 }
 
 #[tokio::test]
+async fn alarms_are_listed_with_that_of_the_input_first() {
+    let server = start(|_| ()).await;
+    let page = server.get("/api/alarms?limit=2").await.json();
+    assert_eq!(page["total"], 4);
+    assert_eq!(page["alarms"].as_array().unwrap().len(), 2);
+    assert_eq!(
+        (&page["alarms"][0]["device"], &page["alarms"][0]["severity"]),
+        (&"a".into(), &"warning".into())
+    );
+
+    let start = Instant::now();
+    let mut watch = InputWatch::new(start, ProcessingTime(0));
+    let away = crate::daemon::input::AWAY;
+    assert!(watch.look(start + away, ProcessingTime(1_700_000_000 * SECOND), |_| 0.0));
+    server.status.write().unwrap().input_alarm = Some(watch.alarm().clone());
+    let page = server.get("/api/alarms?limit=2").await.json();
+    assert_eq!((&page["total"], page["alarms"].as_array().unwrap().len()), (&5.into(), 2));
+    let input = &page["alarms"][0];
+    assert_eq!(
+        (&input["alarm"], &input["since"]),
+        (&"input".into(), &"2023-11-14T22:13:20Z".into())
+    );
+    assert!(input.get("device").is_none(), "{input}");
+}
+
+#[tokio::test]
 async fn the_pipeline_is_never_asked_for_more_rows_than_the_cap() {
     let (told, mut limits) = tokio::sync::mpsc::channel(4);
     let server = start(|handle| {
@@ -298,7 +348,7 @@ async fn the_pipeline_is_never_asked_for_more_rows_than_the_cap() {
             Query::Series { limit, reply, .. } => {
                 told.try_send(limit).is_ok() && reply.send(Vec::new()).is_ok()
             }
-            Query::One { .. } => false,
+            Query::One { .. } | Query::Alarms { .. } => false,
         });
     })
     .await;

@@ -6,6 +6,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
+use weir::config::ForwardKind;
 use weir::engine::{CoreConfig, Engine, Meta};
 use weir::journal::frame::Frame;
 use weir::output::{Kinded, Record};
@@ -46,8 +47,10 @@ pub fn recover(state: &Path) -> (Image, Option<weir::reading::AttendedTime>) {
     assert!(notices.is_empty(), "{notices:?}");
     let frames = frames.map(|frame| frame.expect("the journal can be read"));
     let router = Router::new(&[]).expect("no subscriptions");
-    let (pipeline, recovery) = Pipeline::recover(stored, frames, disk, router, 1, |_, _, _| ())
-        .expect("the state recovers");
+    let forwards = vec![ForwardKind::ALL.to_vec()];
+    let (pipeline, recovery) =
+        Pipeline::recover(stored, frames, disk, router, forwards, |_, _, _| ())
+            .expect("the state recovers");
     assert!(recovery.unreadable.is_empty() && recovery.missing == 0, "{recovery:?}");
     assert_eq!(recovery.orphans, 0, "readings of unknown series");
     (Image::of(pipeline.engine()), pipeline.engine().next_deadline())

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use weir::analytics::settings::{Align, Layer, Patch, WindowSettings};
+use weir::config::ForwardKind;
 use weir::decoder::settings::{Subscription, Values};
 use weir::engine::{CoreConfig, Engine};
 use weir::journal::frame::{Frame, FrameFit};
@@ -111,6 +112,7 @@ fn config(rng: &mut Rng) -> CoreConfig {
         size: seconds * SECOND,
         align: Align::Epoch,
         quantiles: if seconds > 30 { vec![0.5] } else { Vec::new() },
+        ..WindowSettings::default()
     };
     let patch = Patch {
         valid: Some((-1e6, 1e6)),
@@ -196,7 +198,7 @@ impl World {
                 frames.into_iter(),
                 self.disk.clone(),
                 router,
-                1,
+                vec![ForwardKind::ALL.to_vec()],
                 |_, _, output| {
                     republished.extend(output.records.iter().filter_map(identity));
                 },
@@ -570,6 +572,6 @@ fn identity(record: &Record) -> Option<String> {
         Record::Aggregate(a) => {
             Some(format!("{}/{} {} {} {}", a.device, a.metric, a.start, a.end, a.part))
         }
-        Record::Forecast(_) => None,
+        Record::View(_) | Record::Forecast(_) | Record::Alarm(_) => None,
     }
 }

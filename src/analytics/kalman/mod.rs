@@ -83,7 +83,7 @@ pub struct Update {
 
 impl Update {
     /// Accepted without having been expected.
-    const UNJUDGED: Update = Update {
+    pub const UNJUDGED: Update = Update {
         verdict: Verdict::Accepted,
         innovation: None,
         innovation_variance: None,

@@ -6,16 +6,29 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ForecastPatch, KalmanPatch, Settings, WindowSettings, glob_covers, glob_matches, glob_meets,
+    ForecastPatch, KalmanPatch, KindSetting, Settings, THRESHOLDS_MAX, ThresholdSettings,
+    WindowSettings, glob_covers, glob_matches, glob_meets,
 };
 
-/// What one `[[profile]]` or `[[device]]` table sets; `None`: not set here.
+/// What one `[[profile]]`, `[[device]]` or `[[alarm]]` table sets; `None`: not set here.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Patch {
     /// See [`Settings::unit`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unit: Option<String>,
+    /// See [`Settings::kind`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kind: Option<KindSetting>,
+    /// See [`Settings::scale`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scale: Option<f64>,
+    /// See [`Settings::offset`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub offset: Option<f64>,
+    /// See [`Settings::wrap`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wrap: Option<f64>,
     /// See [`Settings::valid`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub valid: Option<(f64, f64)>,
@@ -34,6 +47,9 @@ pub struct Patch {
     /// Merged key by key.
     #[serde(skip_serializing_if = "is_default")]
     pub forecast: ForecastPatch,
+    /// Added to the alarms of earlier layers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub threshold: Option<ThresholdSettings>,
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
@@ -115,6 +131,18 @@ impl Settings {
         if patch.unit.is_some() {
             self.unit.clone_from(&patch.unit);
         }
+        if let Some(kind) = patch.kind {
+            // What was set for whatever this series might be was not set for a state.
+            (self.kalman_asked, self.forecast_asked) = (false, false);
+            self.kind = kind;
+        }
+        if self.kind == KindSetting::State {
+            self.kalman_asked |= patch.kalman != KalmanPatch::default();
+            self.forecast_asked = patch.forecast.enabled.unwrap_or(self.forecast_asked);
+        }
+        set(&mut self.scale, &patch.scale);
+        set(&mut self.offset, &patch.offset);
+        self.wrap = patch.wrap.or(self.wrap);
         self.valid = patch.valid.or(self.valid);
         set(&mut self.lateness, &patch.lateness);
         set(&mut self.hold, &patch.hold);
@@ -123,6 +151,19 @@ impl Settings {
         match patch.forecast.enabled {
             Some(false) => self.forecast = None,
             Some(true) => self.forecast.get_or_insert_default().apply(&patch.forecast),
+            None => {}
+        }
+        if let Some(threshold) = &patch.threshold {
+            self.add_threshold(threshold);
+        }
+    }
+
+    /// Names tell alarms apart on topics and in the state, so of two with one name the later wins.
+    fn add_threshold(&mut self, threshold: &ThresholdSettings) {
+        let room = self.thresholds.len() < THRESHOLDS_MAX;
+        match self.thresholds.iter_mut().find(|other| other.name == threshold.name) {
+            Some(other) => other.clone_from(threshold),
+            None if room => self.thresholds.push(threshold.clone()),
             None => {}
         }
     }

@@ -81,8 +81,11 @@ fn write_estimates(out: &mut impl Write, detail: &Detail, full: bool) -> io::Res
 pub fn write_record(out: &mut impl Write, record: &Record) -> io::Result<()> {
     let kind = record.kind();
     match record {
-        Record::Aggregate(record) => write_line(out, &Kinded { kind, record: &**record }),
+        Record::Aggregate(record) | Record::View(record) => {
+            write_line(out, &Kinded { kind, record: &**record })
+        }
         Record::Forecast(record) => write_line(out, &Kinded { kind, record: &**record }),
+        Record::Alarm(record) => write_line(out, &Kinded { kind, record: &**record }),
     }
 }
 

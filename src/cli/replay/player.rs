@@ -121,10 +121,14 @@ impl Player {
     ) -> Result<(), E> {
         let output = self.cut()?;
         take(&self.engine, output)?;
+        // The end of a recording is no silence: nothing begins because nothing comes.
+        self.engine.forget_waiting();
         let mut step = END_STEP;
         // Each step passes some deadline: they lie at most a window and a lateness ahead.
         while self.engine.next_deadline().is_some() {
+            // Both clocks, so that what was held back keeps its place in attended time.
             self.attended.0 = self.attended.0.saturating_add(step);
+            self.now = self.now.saturating_add(step);
             step = step.saturating_mul(2);
             let output = self.cut()?;
             take(&self.engine, output)?;
@@ -164,7 +168,7 @@ mod tests {
         let records = outputs.iter().flat_map(|output| &output.records);
         let count = |record: &Record| match record {
             Record::Aggregate(a) => Some(a.count),
-            Record::Forecast(_) => None,
+            Record::View(_) | Record::Forecast(_) | Record::Alarm(_) => None,
         };
         records.filter_map(count).collect()
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+use crate::analytics::alarm::AlarmState;
 use crate::analytics::holt_winters::SlotsClosed;
 use crate::engine::{Engine, StepOutput};
 use crate::output::Record;
@@ -45,7 +46,11 @@ pub struct Summary {
     /// Slots of series beyond [`SERIES_MAX`].
     others: Score,
     aggregates: u64,
+    views: u64,
     forecasts: u64,
+    /// Alarms that began, and that ended.
+    raised: u64,
+    cleared: u64,
     /// Readings in aggregates.
     aggregated: u64,
 }
@@ -59,7 +64,12 @@ impl Summary {
                     self.aggregates += 1;
                     self.aggregated += aggregate.count;
                 }
+                Record::View(_) => self.views += 1,
                 Record::Forecast(_) => self.forecasts += 1,
+                Record::Alarm(alarm) => match alarm.state {
+                    AlarmState::Active => self.raised += 1,
+                    AlarmState::Cleared => self.cleared += 1,
+                },
             }
         }
         for detail in output.details.iter().filter(|detail| !detail.details.slots.is_empty()) {
@@ -114,8 +124,15 @@ impl fmt::Display for Report<'_> {
         )?;
         writeln!(
             f,
-            "written     {} aggregates, {} forecasts",
-            summary.aggregates, summary.forecasts
+            "written     {} aggregates, {} views, {} forecasts",
+            summary.aggregates, summary.views, summary.forecasts
+        )?;
+        writeln!(
+            f,
+            "alarms      {} raised, {} cleared, {} still active",
+            summary.raised,
+            summary.cleared,
+            engine.alarms_active()
         )?;
         self.write_scores(f)
     }
