@@ -602,7 +602,10 @@ fn outbox_entry(batch: u64, records: &[Record], kinds: &[ForwardKind]) -> Option
                 let line = Kinded { kind, record: &**alarm };
                 (serde_json::to_writer(&mut entry.body, &line), 0)
             }
-            Record::Aggregate(_) | Record::Alarm(_) | Record::Forecast(_) => continue,
+            // Views never: they repeat what panes hold.
+            Record::Aggregate(_) | Record::Alarm(_) | Record::View(_) | Record::Forecast(_) => {
+                continue;
+            }
         };
         // Numbers are finite and texts are texts: encoding cannot fail.
         if written.is_err() {

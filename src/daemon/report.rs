@@ -413,7 +413,7 @@ const ALARM_LINES: usize = 20;
 pub fn log_alarms(records: &[Record]) {
     let mut alarms = records.iter().filter_map(|record| match record {
         Record::Alarm(alarm) => Some(alarm),
-        Record::Aggregate(_) | Record::Forecast(_) => None,
+        Record::Aggregate(_) | Record::View(_) | Record::Forecast(_) => None,
     });
     for a in alarms.by_ref().take(ALARM_LINES) {
         let what = match a.state {
