@@ -4,6 +4,7 @@ pub mod classify;
 pub mod fit;
 pub mod holt_winters;
 pub mod kalman;
+pub mod members;
 pub mod quantile;
 pub mod settings;
 pub mod step;

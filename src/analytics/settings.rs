@@ -11,6 +11,7 @@ use crate::reading::SECOND;
 mod alarm;
 mod forecast;
 mod glob;
+mod group;
 mod kalman;
 mod kind;
 mod layer;
@@ -21,8 +22,9 @@ pub use forecast::{
     ForecastInitial, ForecastPatch, ForecastSettings, SLOTS_MAX, Seasonal, Smoothing, Trend,
 };
 pub use glob::{glob_covers, glob_matches, glob_meets};
+pub use group::{GroupSettings, KEY};
 pub use kalman::{KalmanInitial, KalmanModel, KalmanPatch, KalmanSettings};
-pub use kind::{Kind, KindSetting};
+pub use kind::{Kind, KindSetting, scaled};
 pub use layer::{Conflict, Layer, Patch};
 pub use window::{Align, WindowSettings};
 

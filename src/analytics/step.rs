@@ -15,6 +15,7 @@ use crate::analytics::classify::Classifier;
 use crate::analytics::fit::{Fit, FitMode, Job};
 use crate::analytics::holt_winters::{ForecastPlan, Forecaster, SlotsClosed};
 use crate::analytics::kalman::{Kalman, KalmanPlan, Update, Verdict};
+use crate::analytics::members::{Members, UnitKind};
 use crate::analytics::settings::{KalmanModel, Kind, SLOTS_MAX, Settings};
 use crate::batch::counter::CounterStep;
 use crate::batch::order::{Held, Order, Watermark};
@@ -170,6 +171,9 @@ pub struct UnitState {
     /// All active alarms, whoever raised them.
     #[serde(rename = "e", default, skip_serializing_if = "Active::is_empty")]
     alarms: Active,
+    /// Of a unit that other series feed: who they are.
+    #[serde(rename = "m", default, skip_serializing_if = "Option::is_none")]
+    members: Option<Box<Members>>,
     /// Raised when what was asked for before must not be adopted any more.
     #[serde(rename = "z", default, skip_serializing_if = "is_zero")]
     fit_epoch: u32,
@@ -211,8 +215,29 @@ impl UnitState {
             views: Views::default(),
             thresholds: Thresholds::default(),
             alarms: Active::default(),
+            members: None,
             fit_epoch: 0,
         }
+    }
+
+    /// The state of a group that has no members yet.
+    pub fn new_group(plan: &Plan, attended: AttendedTime) -> UnitState {
+        UnitState { members: Some(Box::default()), ..UnitState::new(plan, attended) }
+    }
+
+    /// What the unit is.
+    pub fn kind_of_unit(&self) -> UnitKind {
+        if self.members.is_some() { UnitKind::Group } else { UnitKind::Series }
+    }
+
+    /// Who feeds the unit; `None`: it is a series that is read.
+    pub fn members(&self) -> Option<&Members> {
+        self.members.as_deref()
+    }
+
+    /// Who feeds the unit, to be changed.
+    pub fn members_mut(&mut self) -> Option<&mut Members> {
+        self.members.as_deref_mut()
     }
 
     /// Goes with each job: a fit for another epoch is not taken.
@@ -339,11 +364,28 @@ impl UnitState {
             + self.thresholds.heap_bytes()
             + self.alarms.heap_bytes()
             + self.views.heap_bytes()
+            + self.members.as_ref().map_or(0, |members| members.heap_bytes())
             + self.forecaster.as_ref().map_or(0, |_| size_of::<Forecaster>() + 512)
     }
 
-    /// Takes the batch's readings of this series, in canonical order.
+    /// Takes the batch's readings of this series, or of the unit's members, in canonical order.
     pub fn take(
+        &mut self,
+        plan: &Plan,
+        context: &StepContext<'_>,
+        readings: &[FrameReading],
+        effects: &mut Effects,
+    ) {
+        match &mut self.members {
+            None => self.take_own(plan, context, readings, effects),
+            Some(members) => {
+                let readings = members.collect(context, readings);
+                self.take_own(plan, context, &readings, effects);
+            }
+        }
+    }
+
+    fn take_own(
         &mut self,
         plan: &Plan,
         context: &StepContext<'_>,
@@ -803,6 +845,7 @@ pub fn aggregate(device: &str, metric: &str, plan: &Plan, pane: &Pane) -> Aggreg
         quantiles,
         sketch: pane.sketch.as_ref().map(|sketch| hex(&sketch.to_bytes())),
         slide_s: None,
+        source: UnitKind::Series,
         clock_untrusted: pane.clock_untrusted,
     }
 }

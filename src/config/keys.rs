@@ -64,7 +64,7 @@ pub static ROOT: Keys = Keys {
     form: Form::Table,
     keys: &[
         "gateway", "batch", "state", "series", "outbox", "clock", "mqtt", "results", "forward",
-        "profile", "device", "alarm", "http", "log",
+        "profile", "device", "alarm", "group", "http", "log",
     ],
     refused: &[],
 };
@@ -167,6 +167,9 @@ pub static PROFILE: Keys = keys(
         "windows", "forecast",
     ],
 );
+/// `[[group]]`
+pub static GROUP: Keys =
+    keys("group", Form::List, &["name", "match", "by", "estimate", "forecast"]);
 /// `match = { … }`
 pub static MATCH: Keys = keys("match", Form::Inline, &["device", "metric"]);
 /// `[[device]]`
@@ -237,7 +240,7 @@ pub static HTTP: Keys = keys("http", Form::Table, &["listen"]);
 pub static LOG: Keys = keys("log", Form::Table, &["level", "format"]);
 
 /// All tables, in the order of the reference.
-pub static ALL: [&Keys; 24] = [
+pub static ALL: [&Keys; 25] = [
     &ROOT,
     &GATEWAY,
     &BATCH,
@@ -260,6 +263,7 @@ pub static ALL: [&Keys; 24] = [
     &DEVICE,
     &DEVICE_METRIC,
     &ALARM,
+    &GROUP,
     &HTTP,
     &LOG,
 ];

@@ -7,7 +7,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::analytics::settings::{Layer, Settings};
+use crate::analytics::settings::{GroupSettings, Layer, Settings};
 use crate::engine::CoreConfig;
 
 mod alarm;
@@ -16,6 +16,7 @@ mod check;
 mod context;
 mod explain;
 mod fault;
+mod group;
 pub mod keys;
 mod patch;
 mod profile;
@@ -65,6 +66,8 @@ pub struct Config {
     pub forwards: Vec<Forward>,
     /// `[[profile]]` tables, then `[[device]]` tables, then `[[alarm]]` tables, each in file order.
     pub layers: Vec<Layer>,
+    /// Groups of series.
+    pub groups: Vec<GroupSettings>,
     /// Page and metrics.
     pub http: Http,
     /// Log lines.
@@ -150,6 +153,7 @@ impl Config {
     pub fn core_config(&self) -> CoreConfig {
         CoreConfig {
             layers: self.layers.clone(),
+            groups: self.groups.clone(),
             time_zone: self.gateway.time_zone.clone(),
             max_series: self.series.max_series as usize,
             max_panes: self.series.max_panes as usize,
@@ -183,6 +187,7 @@ fn compose(cx: &Context<'_>, tree: &Table) -> Config {
     if !results.enabled && placed.is_empty() {
         cx.warn("results are off and there is no [[forward]]: nothing leaves weir".to_owned());
     }
+    let layers = profile::layers(&root);
     Config {
         batch: stations::batch(&root),
         state: stations::state(&root),
@@ -192,7 +197,8 @@ fn compose(cx: &Context<'_>, tree: &Table) -> Config {
         mqtt,
         results,
         forwards: placed.into_iter().map(|(forward, _)| forward).collect(),
-        layers: profile::layers(&root),
+        groups: group::groups(&root, &layers),
+        layers,
         http: stations::http(&root),
         log: stations::log(&root),
         gateway,

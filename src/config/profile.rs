@@ -80,7 +80,7 @@ fn place(
     Placed { layer: Layer { origin, device, metric, patch }, here: here.clone(), spots }
 }
 
-fn matches(r: &TableReader<'_, '_>) -> (Vec<String>, Vec<String>) {
+pub(super) fn matches(r: &TableReader<'_, '_>) -> (Vec<String>, Vec<String>) {
     let all = || vec!["*".to_owned()];
     if !r.has("match") {
         r.missing("match", "{ device = \"*\", metric = \"temperature\" }");

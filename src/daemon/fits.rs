@@ -160,7 +160,8 @@ mod tests {
         let mut engine = Engine::new(CoreConfig::default()).unwrap();
         let mut frame = Frame::empty(1, ProcessingTime(0), AttendedTime(0));
         let series = SeriesId(0);
-        frame.define = vec![Define { series, device: "d".to_owned(), metric: "m".to_owned() }];
+        let (device, metric) = ("d".to_owned(), "m".to_owned());
+        frame.define = vec![Define { series, device, metric, kind: Default::default() }];
         let mut level = 0.0;
         frame.readings = (0..200)
             .map(|i| {

@@ -62,7 +62,12 @@ fn frame(engine: &Engine, mut readings: Vec<FrameReading>, fits: Vec<FrameFit>) 
     let mut frame = Frame::empty(batch, ProcessingTime(now), attended);
     if batch == 1 {
         let name = |series| (SeriesId(series), format!("d{series}"));
-        let define = |(series, device)| Define { series, device, metric: "m".to_owned() };
+        let define = |(series, device)| Define {
+            series,
+            device,
+            metric: "m".to_owned(),
+            kind: Default::default(),
+        };
         frame.define = (0..SERIES).map(name).map(define).collect();
     }
     readings.sort_by_key(FrameReading::canonical);
