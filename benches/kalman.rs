@@ -7,7 +7,7 @@ use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use weir::analytics::kalman::{Kalman, KalmanPlan};
-use weir::analytics::settings::{KalmanModel, KalmanSettings};
+use weir::analytics::settings::{CustomSettings, KalmanModel, KalmanSettings};
 use weir::reading::{EventTime, Finite, SECOND};
 
 const SERIES: usize = 10_000;
@@ -39,14 +39,47 @@ fn update(criterion: &mut Criterion) {
     };
     let learned = KalmanSettings::default();
     let trend = KalmanSettings { model: KalmanModel::Trend, ..known.clone() };
-    let learning = |settings: &KalmanSettings| settings.observation_sd.is_none();
+    let acceleration = KalmanSettings {
+        model: KalmanModel::Acceleration,
+        level_sd: None,
+        trend_sd: None,
+        acceleration_sd: Some(0.1),
+        ..known.clone()
+    };
+    let decay = KalmanSettings {
+        model: KalmanModel::Decay,
+        tau: Some(600 * SECOND),
+        mean: Some(20.0),
+        ..known.clone()
+    };
+    // A level beside a damped oscillation.
+    let custom = |per_second| KalmanSettings {
+        model: KalmanModel::Custom,
+        custom: Some(CustomSettings {
+            f: vec![vec![-1e-4, 0.0, 0.0], vec![0.0, -1e-3, 0.01], vec![0.0, -0.01, -1e-3]],
+            h: vec![vec![1.0, 1.0, 0.0]],
+            q: vec![vec![1e-4, 0.0, 0.0], vec![0.0, 1e-3, 0.0], vec![0.0, 0.0, 1e-3]],
+            r: vec![vec![0.25]],
+            per_second,
+            ..CustomSettings::default()
+        }),
+        ..KalmanSettings::default()
+    };
+    let (fixed, continuous) = (custom(false), custom(true));
+    let learning = |settings: &KalmanSettings| *settings == KalmanSettings::default();
     let mut group = criterion.benchmark_group("kalman update, 10,000 series, random order");
     group.throughput(Throughput::Elements(SERIES as u64));
     group.warm_up_time(std::time::Duration::from_secs(1));
     group.measurement_time(std::time::Duration::from_secs(3));
-    for (name, settings) in
-        [("level", &known), ("level, noise learned", &learned), ("trend", &trend)]
-    {
+    for (name, settings) in [
+        ("level", &known),
+        ("level, noise learned", &learned),
+        ("trend", &trend),
+        ("acceleration", &acceleration),
+        ("decay", &decay),
+        ("custom, 3 states, fixed", &fixed),
+        ("custom, 3 states, per second", &continuous),
+    ] {
         let plan = KalmanPlan::new(settings);
         let mut random = Random(1);
         let mut filters = vec![Kalman::new(&plan); SERIES];
@@ -90,5 +123,24 @@ fn update(criterion: &mut Criterion) {
     println!("size of a filter in memory: {} bytes", size_of::<Kalman>());
 }
 
-criterion_group!(benches, update);
+/// A fit of the noise to 256 readings, from its start to its result.
+fn fit(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("kalman fit of the noise, 256 readings");
+    for (name, model) in [("level", KalmanModel::Level), ("trend", KalmanModel::Trend)] {
+        let plan = KalmanPlan::new(&KalmanSettings { model, ..KalmanSettings::default() });
+        let (mut filter, mut random, mut job) = (Kalman::new(&plan), Random(1), None);
+        let mut level = 20.0;
+        for i in 0..400 {
+            level += 0.3 * (random.uniform() - 0.5);
+            let value = Finite::new(level + random.uniform()).expect("a finite number");
+            filter.update(&plan, EventTime::from_nanos(i * SECOND).expect("a valid time"), value);
+            job = filter.take_fit_job(&plan).or(job);
+        }
+        let job = job.expect("a fit starts with the 400th reading");
+        group.bench_function(name, |bencher| bencher.iter(|| black_box(job.run())));
+    }
+    group.finish();
+}
+
+criterion_group!(benches, update, fit);
 criterion_main!(benches);

@@ -12,7 +12,7 @@ use crate::analytics::members::UnitKind;
 use crate::reading::{EventTime, SECOND};
 
 /// Serialises an event time as RFC 3339 text where people read, as nanoseconds where we do.
-fn time<S: Serializer>(time: &EventTime, serializer: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn time<S: Serializer>(time: &EventTime, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(time)
 }
 

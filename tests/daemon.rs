@@ -7,6 +7,8 @@ mod daemon;
 #[path = "support/mosquitto.rs"]
 mod mosquitto;
 
+#[path = "daemon/alarms.rs"]
+mod alarms;
 #[path = "daemon/brokers.rs"]
 mod brokers;
 #[path = "daemon/demo.rs"]

@@ -25,6 +25,24 @@ match = {}
 valid = [-1000, 1000]
 windows = [{ size = "1m", quantiles = [0.5, 0.99] }, { size = "1h" }]
 forecast = { step = "10m", season = ["2h"], horizon = "1h" }
+[[alarm]]
+match = {}
+name = "beyond"
+above = 30
+below = 15
+clear_below = 28
+hold = "20s"
+repeat_after = "2m"
+[[alarm]]
+match = {}
+name = "ahead"
+above = 40
+within = "30m"
+[[alarm]]
+match = { metric = "m" }
+name = "once"
+above = 1000
+below = 10
 [[profile]]
 match = { device = "trend" }
 kalman = { model = "trend" }
@@ -107,6 +125,8 @@ struct Results {
     aggregates: BTreeMap<(i64, EventTime), Vec<String>>,
     /// The filter as it is stored.
     filter: Vec<u8>,
+    /// Begins and ends of alarms.
+    alarms: Vec<String>,
     forecast: String,
     counts: String,
 }
@@ -123,6 +143,10 @@ fn take(outcome: &mut Outcome, output: StepOutput) {
         results.slots.extend(detail.details.slots.iter().map(|slots| format!("{slots:?}")));
     }
     for record in output.records {
+        if let Record::Alarm(alarm) = &record {
+            let results = outcome.entry(alarm.device.to_string()).or_default();
+            results.alarms.push(serde_json::to_string(alarm).expect("JSON"));
+        }
         if let Record::Aggregate(mut aggregate) = record {
             aggregate.part = 0;
             let results = outcome.entry(aggregate.device.clone()).or_default();
@@ -182,6 +206,7 @@ fn assert_same(what: &str, actual: &Outcome, expected: &Outcome) {
         };
         assert_eq!(differing(&a.estimates, &e.estimates), None, "{what}: {device}");
         assert_eq!(differing(&a.slots, &e.slots), None, "{what}: {device}");
+        assert_eq!(differing(&a.alarms, &e.alarms), None, "{what}: {device}");
         for (key, aggregate) in &a.aggregates {
             assert_eq!(Some(aggregate), e.aggregates.get(key), "{what}: {device} {key:?}");
         }
@@ -206,7 +231,7 @@ fn cuts_do_not_matter(what: &str, readings: &[Reading], seed: u64) -> Outcome {
 
 #[test]
 fn cutting_into_batches_changes_nothing() {
-    let mut counts = String::new();
+    let (mut counts, mut alarms) = (String::new(), String::new());
     for seed in 0..SEEDS {
         let readings = synthetic(seed);
         let what = format!("seed {seed}");
@@ -217,9 +242,14 @@ fn cutting_into_batches_changes_nothing() {
             assert!(results.aggregates.values().all(|parts| parts.len() == 1), "{what}: {device}");
             assert!(results.slots.len() > 20, "{what}: {device}");
             counts.push_str(&results.counts);
+            alarms.extend(results.alarms.iter().map(String::as_str));
         }
     }
     // The mix must reach what could go wrong.
+    for something in ["beyond", "ahead", "once"] {
+        let count = alarms.matches(&format!("\"{something}\"")).count();
+        assert!(count > 20, "{something}: {count}");
+    }
     for nothing in ["outliers: 0", "shifts: 0", "invalid: 0"] {
         let series = SEEDS as usize * 5;
         assert!(

@@ -163,6 +163,49 @@ fn trend_with_irregular_readings_matches_the_reference() {
 
 /// A file of `tests/data/reference/holt_winters`, one reading an hourly slot; a season of twelve
 /// months is one of twelve hours.
+/// Matrices of the operator in TOML, and the smoother, through the command.
+#[test]
+fn custom_matrices_and_smoothing_match_the_reference() {
+    let file = json("reference/kalman/local_linear_trend.json");
+    let mut csv = "time,device,metric,value\n".to_owned();
+    let mut present = Vec::new();
+    for (t, y) in file["y"].as_array().unwrap().iter().enumerate() {
+        // Matrices are a second's, so a missing reading is a longer gap.
+        if let Some(y) = y[0].as_f64() {
+            present.push(t);
+            csv += &format!("{t},a,b,{y}\n");
+        }
+    }
+    let model = &file["model"];
+    let (state, covariance) = (&model["a1"], &model["P1"]);
+    // Of F = [[1, 1], [0, 1]] and Q = [[0.3, 0], [0, 0.02]] in discrete time there is an exact
+    // continuous counterpart: A = [[0, 1], [0, 0]], and Q = [[0.3 + q/6, −q/2], [−q/2, q]], q = 0.02.
+    let config = format!(
+        "[[profile]]\nmatch = {{}}\nforecast = false\nkalman = {{ model = 'custom', gate = 1, \
+         F = [[0, 1], [0, 0]], H = {}, Q = [[{}, -0.01], [-0.01, 0.02]], R = {}, \
+         per_second = true, initial = {{ state = {state}, covariance = {covariance} }} }}\n",
+        model["H"],
+        0.3 + 0.02 / 6.0,
+        model["R"],
+    );
+    let replayed = replay(&csv, &config, &["--every-reading", "--full", "--smooth"]);
+    let expected = &file["expected"];
+    let estimates = replayed.of_kind("estimate");
+    let smoothed = replayed.of_kind("smoothed");
+    assert_eq!((estimates.len(), smoothed.len()), (present.len(), present.len()));
+    for ((estimate, smoothed), &t) in estimates.iter().zip(&smoothed).zip(&present) {
+        let state = numbers(&estimate["state"]);
+        assert_close("state", &state, &numbers(&expected["filt_state"][t]), 1e-9);
+        let loglik = [estimate["loglik"].as_f64().unwrap()];
+        assert_close("loglik", &loglik, &[expected["loglik_obs"][t].as_f64().unwrap()], 1e-9);
+        let found = ["smoothed", "smoothed_variance"].map(|key| smoothed[key].as_f64().unwrap());
+        let mean = expected["smooth_state"][t][0].as_f64().unwrap();
+        let variance = expected["smooth_cov"][t][0][0].as_f64().unwrap();
+        assert_close("smoothed", &found, &[mean, variance], 1e-8);
+        assert_eq!(smoothed["time"], estimate["time"]);
+    }
+}
+
 fn holt_winters(name: &str) {
     let file = json(&format!("reference/holt_winters/{name}.json"));
     let number = |value: &Value| value.as_f64().unwrap_or(0.0);
@@ -371,4 +414,45 @@ fn a_closed_standard_output_ends_it_quietly() {
     let output = child.wait_with_output().expect("it ends");
     assert_eq!(output.status.code(), Some(0));
     assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+}
+
+#[test]
+fn alarms_are_written_and_counted() {
+    let config = "[[profile]]\nmatch = {}\nforecast = { step = '10m', season = [], seasonal = 'none', horizon = '1h' }\n\
+        [[alarm]]\nmatch = { device = 'd' }\nname = 'hot'\nabove = 80\nclear_below = 70\nhold = '2m'\n\
+        [[alarm]]\nmatch = {}\nname = 'soon'\nabove = 80\nwithin = '1h'\n\
+        [[alarm]]\nmatch = {}\nname = 'end'\nbelow = 0\nhold = '1h'\n";
+    // A minute each: a ramp from 50 up to 90 and back to 60, then, last of all, below zero.
+    let mut csv = "time,device,metric,value\n".to_owned();
+    let ramp = (0..=80).map(|i| 50.0 + 0.5 * f64::from(i));
+    let back = (1..=60).map(|i| 90.0 - 0.5 * f64::from(i));
+    for (minute, value) in ramp.chain(back).chain([-1.0]).enumerate() {
+        csv.push_str(&format!("{},d,m,{value:?}\n", 1_700_000_400 + minute * 60));
+    }
+    let replayed = replay(&csv, config, &[]);
+    let alarms = replayed.of_kind("alarm");
+    let of = |name: &str| -> Vec<(&str, i64, f64)> {
+        let mine = alarms.iter().filter(|a| a["alarm"] == name);
+        mine.map(|a| {
+            let time: jiff::Timestamp = a["time"].as_str().unwrap().parse().unwrap();
+            let minute = (time.as_second() - 1_700_000_400) / 60;
+            (a["state"].as_str().unwrap(), minute, a["value"].as_f64().unwrap())
+        })
+        .collect()
+    };
+    // 80.5 at minute 61, two minutes long; the value that stood before it is that of minute 62.
+    assert_eq!(of("hot"), [("active", 63, 81.0), ("cleared", 120, 70.0)]);
+    let soon = of("soon");
+    assert_eq!(soon.len(), 2, "{soon:?}");
+    assert!(soon[0].0 == "active" && (20..60).contains(&soon[0].1), "before it is so: {soon:?}");
+    assert!(soon[1].0 == "cleared" && soon[1].1 >= 100, "{soon:?}");
+    assert_eq!(of("end"), [], "the end of a recording holds nothing against a series");
+    let begin = alarms.iter().find(|a| a["alarm"] == "soon").unwrap();
+    assert!(begin["expected"].as_f64().unwrap() > 80.0, "{begin}");
+    assert!(
+        begin["reason"].as_str().unwrap().starts_with("forecast to be above 80 from "),
+        "{begin}"
+    );
+    let summary = replayed.summary;
+    assert!(summary.contains("alarms      2 raised, 2 cleared, 0 still active"), "{summary}");
 }

@@ -50,4 +50,5 @@ fn every_seed_ends_as_the_model_says() {
     assert!(totals.checkpoints > seeds, "{totals:?}");
     assert!(totals.parts > seeds / 10, "{totals:?}");
     assert!(totals.fits - totals.fits_late > seeds / 20, "{totals:?}");
+    assert!(totals.alarms > seeds, "{totals:?}");
 }

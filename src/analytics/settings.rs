@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::reading::SECOND;
 
 mod alarm;
+mod custom;
 mod forecast;
 mod glob;
 mod group;
@@ -18,12 +19,13 @@ mod layer;
 mod window;
 
 pub use alarm::{DETECTOR_NAMES, THRESHOLDS_MAX, ThresholdSettings};
+pub use custom::{CustomSettings, METRICS_MAX, STATES_MAX, is_covariance};
 pub use forecast::{
     ForecastInitial, ForecastPatch, ForecastSettings, SLOTS_MAX, Seasonal, Smoothing, Trend,
 };
 pub use glob::{glob_covers, glob_matches, glob_meets};
 pub use group::{GroupSettings, KEY};
-pub use kalman::{KalmanInitial, KalmanModel, KalmanPatch, KalmanSettings};
+pub use kalman::{KalmanInitial, KalmanModel, KalmanOutliers, KalmanPatch, KalmanSettings};
 pub use kind::{Kind, KindSetting, scaled};
 pub use layer::{Conflict, Layer, Patch};
 pub use window::{Align, WindowSettings};

@@ -361,6 +361,7 @@ impl UnitState {
     pub fn heap_bytes(&self) -> usize {
         self.order.heap_bytes()
             + self.panes.heap_bytes()
+            + self.kalman.heap_bytes()
             + self.thresholds.heap_bytes()
             + self.alarms.heap_bytes()
             + self.views.heap_bytes()
@@ -649,6 +650,7 @@ impl UnitState {
         let moment = alarm::Moment {
             attended: context.pane.attended,
             now: context.pane.now,
+            max_ahead: context.pane.max_ahead,
             patience: settings.lateness + settings.hold,
             unit: settings.unit.as_deref(),
         };

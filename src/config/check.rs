@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::units::about_size;
 use super::{Config, Mqtt};
+use crate::analytics::kalman::KalmanPlan;
 use crate::analytics::settings::{KalmanModel, Layer, Settings};
 
 /// What things cost. All estimates of size are here and nowhere else; measured values go here.
@@ -20,6 +21,8 @@ pub struct MemoryModel {
     pub series: u64,
     /// A filter's state; bytes.
     pub kalman: u64,
+    /// What finding the noise takes: recent readings, eight bytes each; bytes.
+    pub kalman_auto: u64,
     /// An open pane's moments; bytes.
     pub pane: u64,
     /// An open pane's quantile sketch; bytes.
@@ -52,7 +55,8 @@ impl Default for MemoryModel {
             reading: 96,
             // 512 readings remembered to recognise repeats, 16 bytes each, are most of it.
             series: 1024 + 512 * 16,
-            kalman: 216,
+            kalman: 272,
+            kalman_auto: 176 + 256 * 8,
             pane: 256,
             sketch: crate::batch::sketch::Sketch::MAX_BYTES as u64,
             forecast: 512,
@@ -67,10 +71,20 @@ impl Default for MemoryModel {
 }
 
 impl MemoryModel {
-    /// Bytes of one series at worst: `series + kalman + Σ windows max_panes·(pane + sketch) +
-    /// forecast + season·slot + alarms`.
+    /// Bytes of one series at worst: `series + kalman + kalman_auto + Σ windows
+    /// max_panes·(pane + sketch) + forecast + season·slot + alarms`.
     pub fn series_bytes(&self, settings: &Settings, max_panes: u32) -> u64 {
-        let kalman = if settings.kalman.model == KalmanModel::Off { 0 } else { self.kalman };
+        let plan = KalmanPlan::new(&settings.kalman);
+        // The larger states are boxed: mean, two factors, and as much again while diffuse.
+        let boxed = match settings.kalman.model {
+            KalmanModel::Acceleration | KalmanModel::Custom => {
+                let n = settings.kalman.states() as u64;
+                8 * (2 * n * n + 3 * n) + 32
+            }
+            _ => 0,
+        };
+        let kalman = if plan.is_on() { self.kalman + boxed } else { 0 }
+            + if plan.is_auto() { self.kalman_auto } else { 0 };
         let panes: u64 = settings
             .windows
             .iter()
@@ -107,8 +121,9 @@ impl MemoryModel {
             self.series_bytes(&settings, config.series.max_panes)
         };
         let is_dear = |l: &&Layer| {
-            let patch = &l.patch;
-            patch.windows.is_some() || patch.forecast.enabled.is_some() || patch.threshold.is_some()
+            let p = &l.patch;
+            let windows = p.windows.is_some() || p.forecast.enabled.is_some();
+            windows || p.threshold.is_some() || p.kalman.model.is_some()
         };
         // Thousands of devices differ in little; pairs of the first hundred say enough.
         let dear: Vec<&Layer> = layers.iter().filter(is_dear).take(1000).collect();

@@ -23,16 +23,41 @@ const ROWS: &[Row] = &[
     ("kalman.model", |s| Some(name(&s.kalman.model)), |p| p.kalman.model.is_some()),
     (
         "kalman.observation_sd",
-        |s| filter(s).map(|k| sd(k.observation_sd)),
+        |s| using(s, "kalman.observation_sd").map(|k| sd(k.observation_sd)),
         |p| p.kalman.observation_sd.is_some(),
     ),
-    ("kalman.level_sd", |s| filter(s).map(|k| sd(k.level_sd)), |p| p.kalman.level_sd.is_some()),
+    (
+        "kalman.level_sd",
+        |s| using(s, "kalman.level_sd").map(|k| sd(k.level_sd)),
+        |p| p.kalman.level_sd.is_some(),
+    ),
     (
         "kalman.trend_sd",
-        |s| filter(s).filter(|k| k.model == KalmanModel::Trend).map(|k| sd(k.trend_sd)),
+        |s| using(s, "kalman.trend_sd").map(|k| sd(k.trend_sd)),
         |p| p.kalman.trend_sd.is_some(),
     ),
+    (
+        "kalman.acceleration_sd",
+        |s| using(s, "kalman.acceleration_sd").map(|k| sd(k.acceleration_sd)),
+        |p| p.kalman.acceleration_sd.is_some(),
+    ),
+    (
+        "kalman.tau",
+        |s| using(s, "kalman.tau").and_then(|k| k.tau).map(duration),
+        |p| p.kalman.tau.is_some(),
+    ),
+    (
+        "kalman.mean",
+        |s| using(s, "kalman.mean").and_then(|k| k.mean).map(|mean| format!("{mean:?}")),
+        |p| p.kalman.mean.is_some(),
+    ),
+    (
+        "kalman.custom",
+        |s| using(s, "kalman.F").and_then(|k| k.custom.as_ref()).map(custom),
+        |p| p.kalman.custom.is_some(),
+    ),
     ("kalman.gate", |s| filter(s).map(|k| format!("{:?}", k.gate)), |p| p.kalman.gate.is_some()),
+    ("kalman.outliers", |s| filter(s).map(|k| name(&k.outliers)), |p| p.kalman.outliers.is_some()),
     (
         "kalman.initial",
         |s| {
@@ -112,6 +137,16 @@ const ROWS: &[Row] = &[
         |p| p.forecast.initial.is_some(),
     ),
 ];
+
+/// The filter, if its model uses the key.
+fn using<'a>(settings: &'a Settings, key: &str) -> Option<&'a KalmanSettings> {
+    filter(settings).filter(|k| k.model_for(key).is_none())
+}
+
+fn custom(c: &CustomSettings) -> String {
+    let step = if c.per_second { ", per_second = true" } else { "" };
+    format!("F = {:?}, H = {:?}, Q = {:?}, R = {:?}{step}", c.f, c.h, c.q, c.r)
+}
 
 fn filter(settings: &Settings) -> Option<&KalmanSettings> {
     Some(&settings.kalman).filter(|k| k.model != KalmanModel::Off)

@@ -49,7 +49,6 @@ const fn keys(table: &'static str, form: Form, keys: &'static [&'static str]) ->
     Keys { table, form, keys, refused: &[] }
 }
 
-const LATER: &str = "not in this version";
 const NO_TLS: &str = "TLS is not in this version";
 const NO_TLS_MEND: &str = "remove it; keep the broker on this machine or behind a VPN";
 const PASSWORD: (&str, &str, &str) = (
@@ -194,11 +193,25 @@ pub static DEVICE_METRIC: Keys = keys(
 pub static KALMAN: Keys = Keys {
     table: "kalman",
     form: Form::Inline,
-    keys: &["model", "observation_sd", "level_sd", "trend_sd", "gate", "initial"],
-    refused: &[
-        ("tau", LATER, "remove it; the models of this version are level, trend and off"),
-        ("mean", LATER, "remove it; the models of this version are level, trend and off"),
+    keys: &[
+        "model",
+        "observation_sd",
+        "level_sd",
+        "trend_sd",
+        "acceleration_sd",
+        "tau",
+        "mean",
+        "metrics",
+        "F",
+        "H",
+        "Q",
+        "R",
+        "per_second",
+        "gate",
+        "outliers",
+        "initial",
     ],
+    refused: &[],
 };
 /// `kalman.initial = { … }`
 pub static KALMAN_INITIAL: Keys = keys("kalman.initial", Form::Inline, &["state", "covariance"]);

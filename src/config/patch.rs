@@ -10,7 +10,7 @@ mod window;
 
 const DAY: i64 = 86_400 * SECOND;
 /// Longest season and horizon: EventTime's range leaves room for more.
-const FAR: i64 = 20 * 366 * DAY;
+pub(super) const FAR: i64 = 20 * 366 * DAY;
 
 /// Where keys of a patch stand, by their dotted names.
 pub(super) type KeySpots = Vec<(&'static str, Spot)>;

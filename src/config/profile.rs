@@ -180,16 +180,11 @@ fn check_meetings(root: &TableReader<'_, '_>, placed: &[Placed]) {
             let path = &spot.path;
             root.cx.warn(format!("{file}:{line} {path} has no effect without kind = \"counter\""));
         }
-        let kalman = &settings.kalman;
-        let spot = this.spots.iter().find(|(name, _)| *name == "kalman.trend_sd");
-        if let Some((_, spot)) = spot
-            && kalman.model != KalmanModel::Trend
-        {
+        for (key, spot) in &this.spots {
+            let Some(model) = settings.kalman.model_for(key) else { continue };
             let (line, _) = root.cx.sources.line_column(spot.place);
             let file = root.cx.sources.short_name(spot.place);
-            let text =
-                format!("{file}:{line} {} has no effect without model = \"trend\"", spot.path);
-            root.cx.warn(text);
+            root.cx.warn(format!("{file}:{line} {} has no effect without {model}", spot.path));
         }
         let ahead = this.layer.patch.threshold.as_ref().is_some_and(|t| t.within.is_some());
         if ahead && settings.forecast.is_none() {

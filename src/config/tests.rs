@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::keys::{ALL, Form, Keys, title};
 use super::*;
+use crate::analytics::alarm::Severity;
 use crate::analytics::settings::*;
 use crate::decoder::settings::{Dedup, Format, Missing, TimeUnit, Values};
 use crate::reading::SECOND;
@@ -120,10 +121,6 @@ fn single_faults() {
         "weir.toml:1:1: [[profile]]: must be a list of tables, not a table; write [[profile]], with two brackets, on a line of its own",
     );
     check(
-        "[[alarm]]\nabove = 1.0",
-        "weir.toml:1:3: alarm: not in this version; remove the [[alarm]] tables",
-    );
-    check(
         "log.interval = '2s'",
         "weir.toml:1:5: [log] interval: unknown key; interval belongs in [batch]",
     );
@@ -162,10 +159,6 @@ fn single_faults() {
     check(
         "series.retire_idle = '2m'",
         "weir.toml:1:22: [series] retire_idle = '2m': evict_idle must not be longer than retire_idle: a series goes early only under pressure; shorten evict_idle or lengthen retire_idle",
-    );
-    check(
-        "results.kinds = ['alarm']",
-        "weir.toml:1:18: [results] kinds = 'alarm': not in this version; remove it from the list",
     );
     check(
         "results.prefix = 'a/+'",
@@ -260,12 +253,20 @@ fn faults_of_forwards_and_of_meeting_tables() {
         format!("{all}['#']"),
         "2:3: mqtt: the subscription \"#\" reads weir's own results below \"weir/g\"; set another [results] prefix, or narrow the topic",
     );
-    for loops in
-        ["weir/+/status", "weir/g/x/y/aggregate", "+/{a}/{b}/{c}/{d}", "$share/s/weir/{x+}"]
-    {
+    for loops in [
+        "weir/+/status",
+        "weir/g/x/y/aggregate",
+        "+/{a}/{b}/{c}/{d}",
+        "$share/s/weir/{x+}",
+        "weir/g/x/y/alarm/hot",
+        "weir/+/+/+/alarm/+",
+        "weir/+/alarm/input",
+    ] {
         assert_eq!(faults(&format!("{all}['{loops}']")).len(), 1, "{loops}");
     }
-    for fine in ["weir/other/#", "{a}/{b}/{c}/{d}", "weir/g/x/y/raw", "sensors/#"] {
+    for fine in
+        ["weir/other/#", "{a}/{b}/{c}/{d}", "weir/g/x/y/raw", "weir/g/x/y/raw/z", "sensors/#"]
+    {
         config(&format!("{all}['{fine}']"));
     }
 }
@@ -305,6 +306,95 @@ fn tables_that_clash_where_they_meet_are_reported_at_the_one_that_brings_it_abou
     config(
         "[[profile]]\nmatch = { metric = 'temp' }\nhold = '20s'\n[[profile]]\nmatch = {}\nlateness = '1m'",
     );
+}
+
+#[test]
+fn faults_of_alarms() {
+    let check = |keys: &str, expected: &str| {
+        let text = format!("[[alarm]]\nmatch = {{ metric = 't' }}\n{keys}");
+        check_fault(&text, &format!("weir.toml:{expected}"));
+    };
+    check_fault(
+        "[[alarm]]\nabove = 1.0",
+        "weir.toml:1:1: [[alarm]] match: missing; write e.g. match = { device = \"*\", metric = \"temperature\" }",
+    );
+    check("hold = '5m'", "1:1: [[alarm]] above: missing; write e.g. above = 80.0 (or below = 5.0)");
+    check(
+        "above = 1\nbelow = 1",
+        "4:9: [[alarm]] below = 1: must be less than above: between the two nothing is wrong; write e.g. above = 80.0, below = 5.0",
+    );
+    check(
+        "above = 1\nclear_below = 2",
+        "4:15: [[alarm]] clear_below = 2: must be at most above: the alarm ends on the way back; write e.g. 1.0",
+    );
+    check(
+        "below = 1\nclear_above = 0.5",
+        "4:15: [[alarm]] clear_above = 0.5: must be at least below: the alarm ends on the way back; write e.g. 1.0",
+    );
+    check(
+        "below = 1\nclear_below = 0",
+        "4:15: [[alarm]] clear_below = 0: ends an alarm that above begins, and there is no above; write above too, or remove it",
+    );
+    check(
+        "above = 80\nbelow = 5\nclear_below = 20\nclear_above = 30",
+        "6:15: [[alarm]] clear_above = 30: leaves no value at which the alarm ends: clear_above is more than clear_below; lower clear_above or raise clear_below",
+    );
+    check(
+        "above = 1\nname = 'drift'",
+        "4:8: [[alarm]] name = 'drift': is the name of a built-in alarm; write e.g. \"too-hot\"",
+    );
+    check(
+        "above = 1\nseverity = 'fatal'",
+        "4:12: [[alarm]] severity = 'fatal': must be \"warning\" or \"info\" or \"critical\"; write \"warning\"",
+    );
+    check("above = 1\nholds = '1m'", "4:1: [[alarm]] holds: unknown key; did you mean hold?");
+    check(
+        "above = 1\n[[alarm]]\nmatch = { device = 'a' }\nname = 't-above'\nabove = 2",
+        "4:1: [[alarm]]: another [[alarm]] that meets the same series is called \"t-above\" too; give each a name of its own: name = \"too-hot\"",
+    );
+    let many: String =
+        (0..17).map(|i| format!("[[alarm]]\nmatch = {{}}\nname = 'a{i}'\nabove = {i}\n")).collect();
+    check_fault(
+        &many,
+        "weir.toml:65:1: [[alarm]]: a series can have 16 of them, these have more; narrow their match, or remove some",
+    );
+}
+
+#[test]
+fn alarms_of_all_matching_tables_apply_in_order() {
+    let config = config(
+        "[[alarm]]\nmatch = { metric = 'temperature' }\nabove = 80.0\nclear_below = 78.0\nhold = '5m'\nwithin = '2h'\n\
+         [[alarm]]\nmatch = { device = 'boiler-*' }\nname = 'cold'\nbelow = 5\nseverity = 'critical'\nrepeat_after = '1h'\n\
+         [[alarm]]\nmatch = { device = 'x' }\nabove = 1\nbelow = 0\n\
+         [[profile]]\nmatch = {}\nforecast = false",
+    );
+    let names = |device: &str, metric: &str| -> Vec<String> {
+        config.settings(device, metric).thresholds.into_iter().map(|t| t.name).collect()
+    };
+    assert_eq!(names("boiler-1", "temperature"), ["temperature-above", "cold"]);
+    assert_eq!(names("x", "y"), ["outside"]);
+    assert_eq!(names("y", "y"), [""; 0]);
+    let boiler = config.settings("boiler-1", "temperature");
+    let hot = &boiler.thresholds[0];
+    assert_eq!((hot.above, hot.clear_below, hot.below), (Some(80.0), Some(78.0), None));
+    assert_eq!((hot.hold, hot.within), (300 * SECOND, Some(2 * HOUR)));
+    assert_eq!((hot.severity, hot.repeat_after), (Severity::Warning, 0));
+    let cold = &boiler.thresholds[1];
+    assert_eq!((cold.severity, cold.repeat_after), (Severity::Critical, HOUR));
+    let [warning] =
+        &config.warnings.iter().filter(|w| w.contains("within")).collect::<Vec<_>>()[..]
+    else {
+        panic!("{:?}", config.warnings)
+    };
+    assert_eq!(
+        warning.as_str(),
+        "weir.toml:1 [[alarm]] within has no effect: these series have forecast = false"
+    );
+    let explained = explain(&config, "boiler-1", "temperature");
+    let row = "{ name = \"cold\", below = 5.0, repeat_after = \"1h\", severity = \"critical\" }";
+    assert!(explained.contains(row), "{explained}");
+    let bytes = serde_cbor::to_vec(&config.layers).unwrap();
+    assert_eq!(serde_cbor::from_slice::<Vec<Layer>>(&bytes).unwrap(), config.layers);
 }
 
 #[test]
@@ -500,6 +590,7 @@ fn explain_names_every_value_and_where_it_comes_from() {
   kalman.observation_sd  1.0                                 weir.toml:10 [[device]] metric.temperature
   kalman.level_sd        (estimated)                         default
   kalman.gate            0.9999                              default
+  kalman.outliers        "gate"                              default
   kalman.initial         (exact diffuse)                     default
   windows                [{ size = "1m" },                   weir.toml:1 [[profile]]
                           { size = "1d", align = "local" }]
@@ -726,4 +817,46 @@ proptest::proptest! {
         proptest::prop_assert_eq!(settings.conflicts(), vec![]);
         proptest::prop_assert_eq!(conflicts.is_empty(), settings == untouched);
     }
+}
+
+#[test]
+fn every_model_can_be_set() {
+    let kalman = |text: &str| {
+        config(&format!("[[profile]]\nmatch = {{}}\nkalman = {text}")).settings("a", "b").kalman
+    };
+    let decay = kalman("{ model = 'decay', tau = '2h', mean = 20, level_sd = 2 }");
+    assert_eq!((decay.model, decay.pull()), (KalmanModel::Decay, Some((7200.0, 20.0))));
+    let acceleration = kalman("{ model = 'acceleration', acceleration_sd = 0.5 }");
+    assert_eq!(acceleration.acceleration_sd, Some(0.5));
+    assert_eq!(acceleration.states(), 3);
+    let custom = kalman(
+        "{ model = 'custom', F = [[0, 1], [0, 0]], H = [[1, 0]], Q = [[0, 0], [0, 0.1]], \
+         R = [[0.25]], per_second = true, initial = { state = [1, 2], covariance = [[1, 0], [0, 1]] } }",
+    );
+    let matrices = custom.custom.as_ref().unwrap();
+    assert_eq!((custom.states(), matrices.per_second), (2, true));
+    assert_eq!(matrices.f, [[0.0, 1.0], [0.0, 0.0]]);
+    assert!(custom.initial.is_some());
+}
+
+#[test]
+fn models_that_lack_something_are_reported() {
+    let check = |kalman: &str, expected: &str| {
+        check_fault(
+            &format!("[[profile]]\nmatch = {{}}\nkalman = {kalman}"),
+            &format!("weir.toml:3:{expected}"),
+        );
+    };
+    check(
+        "{ model = 'decay', tau = '1h' }",
+        "12: [[profile]] kalman.model = 'decay': model = \"decay\" needs tau and mean; write e.g. tau = \"2h\", mean = 20.0",
+    );
+    check(
+        "{ model = 'custom' }",
+        "12: [[profile]] kalman.model = 'custom': model = \"custom\" needs F, H, Q and R; write e.g. F = [[1.0]], H = [[1.0]], Q = [[0.01]], R = [[0.25]]",
+    );
+    check(
+        "{ F = [[1, 0]], H = [[1]], Q = [[1]], R = [[1]] }",
+        "12: [[profile]] kalman.F = [[1, 0]]: must be square, with 1 to 8 rows; write e.g. F = [[1.0]], H = [[1.0]], Q = [[0.01]], R = [[0.25]]",
+    );
 }

@@ -17,7 +17,7 @@ use crate::decoder::Fault;
 use crate::engine::registry::Name;
 use crate::engine::{Engine, StepOutput, Unit};
 use crate::http::{
-    AlarmRow, Alarms, BatchInfo, DeviceRow, ForecastRow, ForwardInfo, Query, Status,
+    AlarmRow, Alarms, BatchInfo, DeviceRow, ForecastRow, ForwardInfo, NoiseRow, Query, Status,
 };
 use crate::outbox::Shared;
 use crate::output::Record;
@@ -31,6 +31,8 @@ use crate::state::disk::Disk;
 const HISTORY_POINTS: usize = 120;
 /// Series that have such a history; later ones go without.
 const HISTORY_SERIES: usize = 1000;
+/// Counting misfits looks at every series; about once a minute is enough.
+const MISFITS_EVERY: u64 = 32;
 
 /// A point of a small chart. Single precision shows what pixels can; this is the largest part of a
 /// series in memory that is not its state.
@@ -70,6 +72,10 @@ pub struct Reporter {
     published: Vec<Option<Instant>>,
     /// By slot.
     history: Vec<VecDeque<Point>>,
+    /// Batches remembered; every [`MISFITS_EVERY`] of them, misfits are counted.
+    remembered: u64,
+    /// Series whose filter's noise did not fit when they were last counted.
+    misfits: u64,
     /// Forwarders' outboxes.
     pub outboxes: Vec<Arc<Shared>>,
     /// Checkpoints since start.
@@ -88,6 +94,8 @@ impl Reporter {
             min_interval: Duration::ZERO,
             published: Vec::new(),
             history: Vec::new(),
+            remembered: 0,
+            misfits: 0,
             outboxes,
             checkpoints: 0,
             faults: FaultLog::default(),
@@ -217,6 +225,12 @@ impl Reporter {
     }
 
     fn remember(&mut self, engine: &Engine, touched: &[SeriesId]) {
+        if self.remembered.is_multiple_of(MISFITS_EVERY) {
+            let misfit =
+                |unit: &Unit| unit.state().kalman().health(&unit.plan().kalman).is_misfit();
+            self.misfits = engine.units().filter(|(_, _, unit)| misfit(unit)).count() as u64;
+        }
+        self.remembered = self.remembered.wrapping_add(1);
         for &series in touched {
             let slot = series.0 as usize;
             if slot >= HISTORY_SERIES {
@@ -254,6 +268,7 @@ impl Reporter {
         status.drops = engine.drops();
         status.alarms_active = engine.alarms_active() as u64;
         status.series = engine.registry().len() as u64;
+        status.noise_misfit_series = self.misfits;
         status.max_series = engine.meta().config.max_series as u64;
         status.journal_bytes_total = pipeline.journal_bytes();
         status.checkpoint_bytes_total = pipeline.checkpoint_bytes();
@@ -342,6 +357,9 @@ impl Reporter {
             KalmanModel::Off => "off",
             KalmanModel::Level => "level",
             KalmanModel::Trend => "trend",
+            KalmanModel::Acceleration => "acceleration",
+            KalmanModel::Decay => "decay",
+            KalmanModel::Custom => "custom",
         };
         let forecast = state.forecast(plan, None).map(|f| ForecastRow {
             origin: f.origin,
@@ -374,6 +392,10 @@ impl Reporter {
                 (None, false) => "readings",
             },
             model: model.to_owned(),
+            noise: plan.kalman.is_on().then(|| {
+                let health = state.kalman().health(&plan.kalman);
+                NoiseRow { health, advice: health.advice() }
+            }),
             forecast,
             alarms: state.alarms().iter().map(AlarmRow::of).collect(),
             history: history.map(|h| h.iter().filter_map(shown).collect()).unwrap_or_default(),

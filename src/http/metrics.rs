@@ -122,6 +122,11 @@ fn daemon(status: &Status, families: &mut Families<'_>) -> fmt::Result {
     )?;
     families.counter("weir_checkpoints", "Checkpoints finished", status.checkpoints_total)?;
     families.gauge("weir_series", "Series held", status.series)?;
+    families.gauge(
+        "weir_noise_misfit_series",
+        "Series whose filter's noise does not fit their readings",
+        status.noise_misfit_series,
+    )?;
     families.gauge("weir_series_max", "Most series that may be held", status.max_series)?;
     families.gauge(
         "weir_mqtt_connected",

@@ -37,7 +37,7 @@ use tokio::sync::oneshot;
 
 pub use status::{
     AlarmRow, Alarms, BatchInfo, DeviceRow, FitsInfo, ForecastRow, ForwardInfo, Histogram,
-    ResultsInfo, Status,
+    NoiseRow, ResultsInfo, Status,
 };
 
 /// Longest wait for the pipeline's answer to a [`Query`].

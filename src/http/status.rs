@@ -9,6 +9,7 @@ use serde::ser::{SerializeMap, Serializer};
 use serde::{Deserialize, Serialize};
 
 use crate::analytics::alarm::{Event, Severity};
+use crate::analytics::kalman::Health;
 use crate::daemon::input::InputAlarm;
 use crate::reading::{DropCounts, DropReason, EventTime, ProcessingTime};
 
@@ -81,6 +82,8 @@ pub struct Status {
     pub damaged_frames: u64,
     /// Searches for better parameters in the background.
     pub fits: FitsInfo,
+    /// Series whose filter's noise does not fit their readings.
+    pub noise_misfit_series: u64,
     /// Alarms active now.
     pub alarms_active: u64,
     /// The whole input is away.
@@ -121,6 +124,7 @@ impl Status {
             duplicates_transport: 0,
             damaged_frames: 0,
             fits: FitsInfo::default(),
+            noise_misfit_series: 0,
             alarms_active: 0,
             input_alarm: None,
             notices: Vec::new(),
@@ -259,6 +263,8 @@ pub struct DeviceRow {
     pub dropped: u64,
     /// Which filter, in words (`"level"`).
     pub model: String,
+    /// Whether the filter's noise fits the readings; `None`: no filter.
+    pub noise: Option<NoiseRow>,
     /// The current forecast.
     pub forecast: Option<ForecastRow>,
     /// Its active alarms.
@@ -335,6 +341,16 @@ pub struct Alarms {
     pub alarms: Vec<AlarmRow>,
     /// How many there are in all.
     pub total: u64,
+}
+
+/// Whether a filter's noise fits, by its latest innovations.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct NoiseRow {
+    /// Mean of the normalised innovation squared and so on.
+    #[serde(flatten)]
+    pub health: Health,
+    /// What was found and what to do about it, in a sentence.
+    pub advice: String,
 }
 
 /// A forecast of slot means: element h is that of the slot that starts at `origin` + h·`step_s`.

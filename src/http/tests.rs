@@ -83,6 +83,7 @@ fn row(device: &str, metric: &str) -> DeviceRow {
         kind: "gauge",
         kind_from: "readings",
         model: "level".to_owned(),
+        noise: None,
         forecast: None,
         alarms: Vec::new(),
         history: (0..500).map(|i| (f64::from(i), 1.0, None)).collect(),
@@ -414,13 +415,14 @@ fn families(page: &str) -> (BTreeMap<&str, &str>, Vec<&str>) {
 }
 
 /// The names of the contract, as samples, and their types.
-const CONTRACT: [(&str, &str); 18] = [
+const CONTRACT: [(&str, &str); 19] = [
     ("weir_readings_total", "counter"),
     ("weir_readings_dropped_total", "counter"),
     ("weir_batch_duration_seconds", "histogram"),
     ("weir_batch_delay_seconds", "histogram"),
     ("weir_journal_bytes_total", "counter"),
     ("weir_checkpoint_bytes_total", "counter"),
+    ("weir_noise_misfit_series", "gauge"),
     ("weir_series", "gauge"),
     ("weir_outbox_bytes", "gauge"),
     ("weir_outbox_records", "gauge"),

@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use weir::analytics::settings::{Align, Layer, Patch, WindowSettings};
+use weir::analytics::alarm::Severity;
+use weir::analytics::settings::{Align, Layer, Patch, ThresholdSettings, WindowSettings};
 use weir::config::ForwardKind;
 use weir::decoder::settings::{Subscription, Values};
 use weir::engine::{CoreConfig, Engine};
 use weir::journal::frame::{Frame, FrameFit};
-use weir::output::{Aggregate, Record};
+use weir::output::{Aggregate, Alarm, Kinded, Record};
 use weir::pipeline::{Delivered, Moment, Pipeline, PipelineError};
 use weir::reading::{AttendedTime, DropReason, EventTime, ProcessingTime, SECOND};
 use weir::receiver::router::Router;
@@ -34,6 +35,7 @@ pub struct Outcome {
     pub fits: u64,
     /// Of those, what came too late.
     pub fits_late: u64,
+    pub alarms: u64,
 }
 
 impl Outcome {
@@ -48,6 +50,7 @@ impl Outcome {
         self.clock_steps += other.clock_steps;
         self.fits += other.fits;
         self.fits_late += other.fits_late;
+        self.alarms += other.alarms;
     }
 }
 
@@ -121,18 +124,37 @@ fn config(rng: &mut Rng) -> CoreConfig {
         windows: Some(vec![window(10), window(60)]),
         ..Patch::default()
     };
-    let layer = Layer {
-        origin: "simulation".to_owned(),
-        device: vec!["*".to_owned()],
-        metric: vec!["*".to_owned()],
-        patch,
-    };
+    let held = threshold("held", [0, 2, 10][rng.below(3) as usize]);
     CoreConfig {
-        layers: vec![layer],
+        layers: vec![layer(patch), alarm(threshold("at-once", 0)), alarm(held)],
         max_series: 100,
         max_panes: 1 + rng.below(4) as usize,
         max_ahead: 300 * SECOND,
         ..CoreConfig::default()
+    }
+}
+
+fn layer(patch: Patch) -> Layer {
+    let all = || vec!["*".to_owned()];
+    Layer { origin: "simulation".to_owned(), device: all(), metric: all(), patch }
+}
+
+fn alarm(threshold: ThresholdSettings) -> Layer {
+    layer(Patch { threshold: Some(threshold), ..Patch::default() })
+}
+
+/// Beyond it are a fifth of the values.
+fn threshold(name: &str, hold: i64) -> ThresholdSettings {
+    ThresholdSettings {
+        name: name.to_owned(),
+        above: Some(300.0),
+        below: None,
+        clear_above: None,
+        clear_below: Some(200.0),
+        hold: hold * SECOND,
+        within: None,
+        repeat_after: hold / 2 * SECOND,
+        severity: Severity::Info,
     }
 }
 
@@ -284,6 +306,10 @@ impl World {
     fn reconfigure(&mut self) {
         self.outcome.reconfigured += 1;
         self.config.max_panes = 1 + self.rng.below(4) as usize;
+        // The held alarm goes and comes, and changes.
+        let held = [None, Some(1), Some(5)][self.rng.below(3) as usize];
+        self.config.layers.truncate(2);
+        self.config.layers.extend(held.map(|hold| alarm(threshold("held", hold))));
         let patch = &mut self.config.layers[0].patch;
         patch.hold = Some([0, SECOND][self.rng.below(2) as usize]);
         if let Some(windows) = &mut patch.windows {
@@ -501,6 +527,12 @@ impl World {
         let mut parts: BTreeMap<(String, i64), u64> = BTreeMap::new();
         for entry in &platter.outbox {
             for line in entry.body.split(|&b| b == b'\n').filter(|line| !line.is_empty()) {
+                if line.starts_with(b"{\"kind\":\"alarm\"") {
+                    let record: Alarm = serde_json::from_slice(line).expect("a record");
+                    identities.insert(identity(&Record::Alarm(Box::new(record))));
+                    self.outcome.alarms += 1;
+                    continue;
+                }
                 let record: Aggregate = serde_json::from_slice(line).expect("a record");
                 let identity = identity(&Record::Aggregate(Box::new(record.clone())));
                 assert!(identities.insert(identity), "seed {seed}: twice: {record:?}");
@@ -550,11 +582,18 @@ impl World {
             self.outcome.fits += frame.fits.len() as u64;
             self.outcome.fits_late += output.fits_late;
             for record in &output.records {
-                if let Record::Aggregate(aggregate) = record {
-                    let kinded = weir::output::Kinded { kind: "aggregate", record: &**aggregate };
-                    lines.extend(serde_json::to_vec(&kinded).expect("JSON"));
-                    lines.push(b'\n');
-                }
+                let kind = record.kind();
+                let line = match record {
+                    Record::Aggregate(record) => {
+                        serde_json::to_vec(&Kinded { kind, record: &**record })
+                    }
+                    Record::Alarm(record) => {
+                        serde_json::to_vec(&Kinded { kind, record: &**record })
+                    }
+                    Record::View(_) | Record::Forecast(_) => continue,
+                };
+                lines.extend(line.expect("JSON"));
+                lines.push(b'\n');
             }
         }
         let outbox: Vec<u8> = platter.outbox.iter().flat_map(|e| e.body.clone()).collect();
@@ -572,6 +611,9 @@ fn identity(record: &Record) -> Option<String> {
         Record::Aggregate(a) => {
             Some(format!("{}/{} {} {} {}", a.device, a.metric, a.start, a.end, a.part))
         }
-        Record::View(_) | Record::Forecast(_) | Record::Alarm(_) => None,
+        Record::Alarm(a) => {
+            Some(format!("{}/{} {} {:?} {}", a.device, a.metric, a.alarm, a.state, a.time))
+        }
+        Record::View(_) | Record::Forecast(_) => None,
     }
 }

@@ -36,6 +36,8 @@ pub struct Moment<'a> {
     pub attended: AttendedTime,
     /// The gateway's clock.
     pub now: ProcessingTime,
+    /// How far ahead of the clock a reading may be, nanoseconds.
+    pub max_ahead: i64,
     /// How much later than its time a reading may have its turn, nanoseconds.
     pub patience: i64,
     /// Unit of the series, for words.
@@ -192,8 +194,10 @@ impl Thresholds {
         }
         let wait = raise.nanos() - time.nanos();
         let due = moment.attended_at(raise);
-        // A device whose clock lags is not behind: it, too, has all of the hold.
-        let timer = due.0.max(moment.attended.0.saturating_add(wait));
+        // A device whose clock lags is not behind: it, too, has all of the hold. One that is far
+        // ahead (of a gateway that does not know the time yet) does not wait for ever.
+        let least = moment.attended.0.saturating_add(wait);
+        let timer = due.0.clamp(least, least.saturating_add(moment.max_ahead.max(0)));
         let timer = AttendedTime(timer.saturating_add(moment.patience));
         threshold.pending = Some(Pending { raise, due, timer, value });
     }
@@ -498,3 +502,6 @@ fn words(nanos: i64) -> String {
     }
     if parts.is_empty() { format!("{} ms", nanos / 1_000_000) } else { parts.join(" ") }
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,16 +11,18 @@
 //!
 //! With ε = 0 it is the plain diffuse likelihood, and gives the published variances of the Nile.
 
+use std::cmp::Ordering;
+
 use libm::{exp, log};
 use serde::{Deserialize, Serialize};
 
-use super::Belief;
 use super::outlier::weighted;
-use super::plan::{Given, Noise, VARIANCE_MAX, VARIANCE_MIN};
+use super::plan::{Given, KalmanPlan, Noise, VARIANCE_MAX, VARIANCE_MIN};
 use super::recent::Step;
 use super::run::SHIFT_AFTER;
 use super::search::{DIMENSIONS_MAX, Point, Search};
 use crate::analytics::settings::KalmanModel;
+use crate::reading::Finite;
 
 /// Fewer readings are not worth a fit.
 pub(super) const READINGS_MIN: usize = 100;
@@ -51,8 +53,7 @@ const MAD_TO_SD: f64 = 1.482_602_218_505_602;
 #[derive(Clone, Debug)]
 pub struct FitJob {
     pub(super) at: u64,
-    pub(super) model: KalmanModel,
-    pub(super) given: Given,
+    pub(super) plan: KalmanPlan,
     pub(super) present: Noise,
     pub(super) steps: Vec<Step>,
 }
@@ -90,26 +91,27 @@ impl FitJob {
         if self.steps.len() < READINGS_MIN || moves < MOVES_MIN {
             return None;
         }
-        let likelihood = Likelihood::new(self.model, &self.steps, CONTAMINATION);
-        let present = self.given.or(&self.present);
+        let likelihood = Likelihood::new(&self.plan, &self.steps, CONTAMINATION);
+        let given = &self.plan.given;
+        let present = given.or(&self.present);
         let held_out = (self.steps.len() as f64 * HELD_OUT) as usize;
         let split = self.steps.len() - held_out;
         let earlier = Likelihood { steps: &self.steps[..split], ..likelihood };
-        let found = earlier.maximise(&self.given, &present)?;
+        let found = earlier.maximise(given, &present)?;
         let fitted_ahead = likelihood.loss(&found, split);
         let present_ahead = likelihood.loss(&present, split);
-        if !(fitted_ahead < present_ahead) {
+        if fitted_ahead.partial_cmp(&present_ahead) != Some(Ordering::Less) {
             return None;
         }
-        let noise = likelihood.maximise(&self.given, &found)?;
-        Some(Fit { at: self.at, model: self.model, noise })
+        let noise = likelihood.maximise(given, &found)?;
+        Some(Fit { at: self.at, model: self.plan.model, noise })
     }
 }
 
 /// The likelihood of readings as a function of the noise.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Likelihood<'a> {
-    model: KalmanModel,
+    plan: &'a KalmanPlan,
     steps: &'a [Step],
     contamination: f64,
     /// Seconds, > 0.
@@ -122,7 +124,7 @@ pub(super) struct Likelihood<'a> {
 
 impl<'a> Likelihood<'a> {
     /// `contamination`: ε, in [0, 1).
-    pub fn new(model: KalmanModel, steps: &'a [Step], contamination: f64) -> Likelihood<'a> {
+    pub fn new(plan: &'a KalmanPlan, steps: &'a [Step], contamination: f64) -> Likelihood<'a> {
         let span: f64 = steps.iter().map(|step| f64::from(step.dt)).sum();
         let mean_dt = if span > 0.0 { span / (steps.len() - 1).max(1) as f64 } else { 1.0 };
         let mut sizes: Vec<f64> =
@@ -131,7 +133,7 @@ impl<'a> Likelihood<'a> {
         let resolution = sizes.iter().copied().find(|&size| size > 0.0).unwrap_or(0.0);
         let median = sizes.get(sizes.len() / 2).copied().unwrap_or(0.0);
         let spread = (MAD_TO_SD * median).max(resolution).max(VARIANCE_MIN.sqrt());
-        Likelihood { model, steps, contamination, mean_dt, resolution, spread }
+        Likelihood { plan, steps, contamination, mean_dt, resolution, spread }
     }
 
     /// The variances that maximise it; given ones stay. The search starts at `start` or at the best
@@ -166,14 +168,15 @@ impl<'a> Likelihood<'a> {
         // 1/√(2π) and 1/π.
         const NORMAL: f64 = 0.398_942_280_401_432_7;
         const CAUCHY: f64 = std::f64::consts::FRAC_1_PI;
-        let mut belief = Belief::diffuse(self.model);
+        let mut belief = self.plan.diffuse();
         let (mut reading, mut loss) = (0.0, 0.0);
         let (mut run, mut above) = (0, false);
         for (i, step) in self.steps.iter().enumerate() {
             reading += f64::from(step.difference);
-            belief.predict(noise, f64::from(step.dt));
-            let Some(innovation) = belief.innovation(noise, reading) else {
-                belief.update(noise, reading);
+            let Some(value) = Finite::new(reading) else { return f64::INFINITY };
+            belief.predict(self.plan, noise, f64::from(step.dt));
+            let Some(innovation) = belief.innovation(self.plan, noise, reading) else {
+                belief.update(self.plan, noise, value);
                 continue;
             };
             let nis = innovation.nis();
@@ -198,11 +201,11 @@ impl<'a> Likelihood<'a> {
                 above = side;
             }
             if run == SHIFT_AFTER {
-                belief = Belief::diffuse(self.model);
-                belief.update(noise, reading);
+                belief = self.plan.diffuse();
+                belief.update(self.plan, noise, value);
                 run = 0;
             } else if let Some(noise) = weighted(noise, innovation.variance, weight) {
-                belief.update(&noise, reading);
+                belief.update(self.plan, &noise, value);
             }
         }
         if belief.is_sound() { loss } else { f64::INFINITY }
@@ -224,7 +227,7 @@ struct Free<'a> {
 impl<'a> Free<'a> {
     fn new(likelihood: &'a Likelihood<'a>, given: &'a Given) -> Free<'a> {
         let dt = likelihood.mean_dt;
-        let trending = likelihood.model == KalmanModel::Trend;
+        let trending = likelihood.plan.model == KalmanModel::Trend;
         let is_free =
             [given.observation.is_none(), given.level.is_none(), trending && given.trend.is_none()];
         let step = likelihood.resolution;
@@ -243,11 +246,9 @@ impl<'a> Free<'a> {
         let variances = [noise.observation, noise.level, noise.trend];
         let mut point = [0.0; DIMENSIONS_MAX];
         let mut places = point.iter_mut();
-        for i in 0..DIMENSIONS_MAX {
-            if self.is_free[i]
-                && let Some(place) = places.next()
-            {
-                *place = log((variances[i] * self.per[i]).clamp(VARIANCE_MIN, VARIANCE_MAX));
+        for ((variance, per), free) in variances.iter().zip(self.per).zip(self.is_free) {
+            if free && let Some(place) = places.next() {
+                *place = log((variance * per).clamp(VARIANCE_MIN, VARIANCE_MAX));
             }
         }
         point
@@ -262,7 +263,7 @@ impl<'a> Free<'a> {
         let observation = next(self.is_free[0], self.per[0]);
         let level = next(self.is_free[1], self.per[1]);
         let trend = next(self.is_free[2], self.per[2]);
-        let trending = self.likelihood.model == KalmanModel::Trend;
+        let trending = self.likelihood.plan.model == KalmanModel::Trend;
         let moved = level.or(self.given.level).unwrap_or(0.0) * self.per[1];
         let observation = observation.map(|r| {
             r.max(self.least_observation).max(OBSERVATION_FLOOR * moved).min(VARIANCE_MAX)
@@ -275,6 +276,7 @@ impl<'a> Free<'a> {
             observation: r,
             level: level.map_or(0.0, at_least(floor, self.per[1])),
             trend: trend.map_or(0.0, at_least(TREND_FLOOR, self.per[2])),
+            acceleration: 0.0,
         })
     }
 
@@ -290,6 +292,7 @@ impl<'a> Free<'a> {
                     observation,
                     level: level * observation / self.per[1],
                     trend: trend * observation / self.per[2],
+                    acceleration: 0.0,
                 }));
             }
         }

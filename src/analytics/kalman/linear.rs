@@ -4,8 +4,9 @@
 //! Every covariance is kept as its factors P = U·D·Uᵀ (U unit upper triangular, D diagonal and
 //! non-negative), so it is symmetric and has no negative eigenvalue whatever is rounded, and keeps
 //! the digits that a covariance form loses (about 2e-3 on the slope of an ill-conditioned start,
-//! where this form keeps 1e-9). The models that run today have closed forms of the same
-//! recursions ([`super::level`], [`super::trend`]) and are tested against this one.
+//! where this form keeps 1e-9). `level`, `trend` and `decay` have closed forms of the same
+//! recursions ([`super::level`], [`super::trend`], [`super::decay`]) and are tested against this
+//! one; `acceleration` and `custom` run on it.
 //!
 //! Sources: Bierman (1977), *Factorization Methods for Discrete Sequential Estimation*, sections
 //! V.3 (observation) and VI.4 (time: weighted Gram–Schmidt, after Thornton); Durbin and Koopman
@@ -13,150 +14,9 @@
 //! (exact initial filter).
 
 use nalgebra::{SMatrix, SVector};
+use serde::{Deserialize, Serialize};
 
-/// A covariance as U·D·Uᵀ.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Factors<const N: usize> {
-    /// Unit upper triangular.
-    u: SMatrix<f64, N, N>,
-    /// Diagonal of D, each ≥ 0.
-    d: SVector<f64, N>,
-}
-
-impl<const N: usize> Factors<N> {
-    /// The zero covariance.
-    pub fn zero() -> Self {
-        Factors { u: SMatrix::identity(), d: SVector::zeros() }
-    }
-
-    /// The identity.
-    pub fn identity() -> Self {
-        Factors { u: SMatrix::identity(), d: SVector::repeat(1.0) }
-    }
-
-    /// Factors a symmetric, non-negative `covariance` (only its upper triangle is read). What
-    /// rounding made negative counts as zero.
-    pub fn new(covariance: &SMatrix<f64, N, N>) -> Self {
-        let mut rest = *covariance;
-        let mut factors = Self::zero();
-        for j in (0..N).rev() {
-            let d = rest[(j, j)].max(0.0);
-            factors.d[j] = d;
-            if d == 0.0 {
-                continue;
-            }
-            for i in 0..j {
-                factors.u[(i, j)] = rest[(i, j)] / d;
-            }
-            for i in 0..j {
-                for k in i..j {
-                    rest[(i, k)] -= factors.u[(i, j)] * factors.u[(k, j)] * d;
-                }
-            }
-        }
-        factors
-    }
-
-    /// U·D·Uᵀ, exactly symmetric.
-    pub fn covariance(&self) -> SMatrix<f64, N, N> {
-        SMatrix::from_fn(|i, k| {
-            let (i, k) = (i.min(k), i.max(k));
-            (k..N).map(|j| self.u[(i, j)] * self.d[j] * self.u[(k, j)]).sum()
-        })
-    }
-
-    /// The factors of A·diag(`a_weights`)·Aᵀ + B·diag(`b_weights`)·Bᵀ by weighted Gram–Schmidt:
-    /// sums of squares only. Weights ≥ 0. What is left of a row is zero where it is no more than
-    /// the rounding of what was taken off: otherwise a diffuse matrix would gain back directions.
-    fn of_sum(
-        mut a: SMatrix<f64, N, N>,
-        a_weights: &SVector<f64, N>,
-        mut b: SMatrix<f64, N, N>,
-        b_weights: &SVector<f64, N>,
-    ) -> Self {
-        let mut factors = Self::zero();
-        let size = |a: &SMatrix<f64, N, N>, b: &SMatrix<f64, N, N>, j: usize| -> f64 {
-            (0..N)
-                .map(|k| {
-                    a_weights[k] * a[(j, k)] * a[(j, k)] + b_weights[k] * b[(j, k)] * b[(j, k)]
-                })
-                .sum()
-        };
-        let rounding = 8.0 * N as f64 * f64::EPSILON;
-        let whole: [f64; N] = std::array::from_fn(|j| size(&a, &b, j));
-        for j in (0..N).rev() {
-            let d = size(&a, &b, j);
-            if d <= rounding * rounding * whole[j] {
-                continue;
-            }
-            factors.d[j] = d;
-            for i in 0..j {
-                let mut product = 0.0;
-                for k in 0..N {
-                    product +=
-                        a_weights[k] * a[(i, k)] * a[(j, k)] + b_weights[k] * b[(i, k)] * b[(j, k)];
-                }
-                let u = product / d;
-                factors.u[(i, j)] = u;
-                for k in 0..N {
-                    a[(i, k)] -= u * a[(j, k)];
-                    b[(i, k)] -= u * b[(j, k)];
-                }
-            }
-        }
-        factors
-    }
-
-    /// Takes in a scalar observation with row `h` and noise variance `r` ≥ 0. Returns the gain and
-    /// the innovation variance; `None`, and nothing changed, if that is zero.
-    fn observe(&mut self, h: &SVector<f64, N>, r: f64) -> Option<(SVector<f64, N>, f64)> {
-        let f = self.seen(h);
-        let mut gain: SVector<f64, N> = SVector::zeros();
-        let mut alpha = r;
-        let mut after = *self;
-        for j in 0..N {
-            let v = self.d[j] * f[j];
-            let before = alpha;
-            alpha += f[j] * v;
-            if alpha > 0.0 {
-                after.d[j] = self.d[j] * (before / alpha);
-            }
-            // While `before` is zero nothing has been gained yet and there is nothing to rotate.
-            let lambda = if before > 0.0 { -f[j] / before } else { 0.0 };
-            for i in 0..j {
-                let u = self.u[(i, j)];
-                after.u[(i, j)] = u + gain[i] * lambda;
-                gain[i] += u * v;
-            }
-            gain[j] = v;
-        }
-        if alpha > 0.0 {
-            *self = after;
-            Some((gain / alpha, alpha))
-        } else {
-            None
-        }
-    }
-
-    /// Uᵀh. A component that is nothing but rounding of cancelled terms is zero: whether a diffuse
-    /// direction is seen at all must not hang on the last bit.
-    fn seen(&self, h: &SVector<f64, N>) -> SVector<f64, N> {
-        SVector::from_fn(|j, _| {
-            let (mut sum, mut size) = (0.0, 0.0);
-            for i in 0..=j {
-                let term = self.u[(i, j)] * h[i];
-                sum += term;
-                size += term.abs();
-            }
-            if sum.abs() <= 8.0 * f64::EPSILON * size { 0.0 } else { sum }
-        })
-    }
-
-    /// True when every weight is zero.
-    fn is_zero(&self) -> bool {
-        self.d.iter().all(|&d| d == 0.0)
-    }
-}
+pub use super::factors::Factors;
 
 /// How the state moves from one time to the next: x' = F·x + c + w, w ~ N(0, Q).
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -207,12 +67,15 @@ pub(super) fn loglik(innovation_variance: f64, nis: f64) -> f64 {
 
 /// Mean and covariance of the state, the covariance being P* + κ·P∞ with κ → ∞ as long as some
 /// direction is diffuse (Durbin and Koopman 2012, equation 5.6).
-#[derive(Clone, Copy, Debug, PartialEq)]
+///
+/// Serialised as [`super::packed::Packed`], and checked on the way back.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "super::packed::Packed", into = "super::packed::Packed")]
 pub struct Gaussian<const N: usize> {
-    mean: SVector<f64, N>,
-    proper: Factors<N>,
+    pub(super) mean: SVector<f64, N>,
+    pub(super) proper: Factors<N>,
     /// `None` once every direction has been seen.
-    diffuse: Option<Factors<N>>,
+    pub(super) diffuse: Option<Factors<N>>,
 }
 
 impl<const N: usize> Gaussian<N> {
@@ -230,6 +93,14 @@ impl<const N: usize> Gaussian<N> {
         Gaussian { mean, proper: Factors::new(covariance), diffuse: None }
     }
 
+    /// The same from numbers and rows; `None` if there are not `N` of each, one is not finite, or
+    /// a variance is negative.
+    pub fn from_rows(mean: &[f64], covariance: &[Vec<f64>]) -> Option<Self> {
+        let gaussian = Gaussian::new(vector(mean)?, &matrix(covariance)?);
+        let negative = covariance.iter().enumerate().any(|(i, row)| row.get(i) < Some(&0.0));
+        (!negative && gaussian.is_sound()).then_some(gaussian)
+    }
+
     /// The mean. Means nothing in diffuse directions.
     pub fn mean(&self) -> &SVector<f64, N> {
         &self.mean
@@ -245,6 +116,21 @@ impl<const N: usize> Gaussian<N> {
         self.diffuse.is_some()
     }
 
+    /// Mean and variance of h·x; `None` while that is diffuse.
+    pub fn of(&self, h: &SVector<f64, N>) -> Option<(f64, f64)> {
+        if self.diffuse.as_ref().is_some_and(|diffuse| diffuse.is_seen_by(h)) {
+            return None;
+        }
+        Some((h.dot(&self.mean), self.proper.variance_of(h)))
+    }
+
+    /// All numbers finite, no variance negative.
+    pub fn is_sound(&self) -> bool {
+        self.mean.iter().all(|x| x.is_finite())
+            && self.proper.is_sound()
+            && self.diffuse.as_ref().is_none_or(Factors::is_sound)
+    }
+
     /// Moves on in time.
     pub fn predict(&mut self, transition: &Transition<N>) {
         let f = &transition.matrix;
@@ -255,9 +141,12 @@ impl<const N: usize> Gaussian<N> {
             transition.noise.u,
             &transition.noise.d,
         );
-        if let Some(diffuse) = &mut self.diffuse {
-            *diffuse =
-                Factors::of_sum(f * diffuse.u, &diffuse.d, SMatrix::identity(), &SVector::zeros());
+        if let Some(diffuse) = &self.diffuse {
+            let none = SMatrix::identity();
+            let mut next = Factors::of_sum(f * diffuse.u, &diffuse.d, none, &SVector::zeros());
+            next.rescale();
+            // F may forget a direction: there is nothing left to be seen of it.
+            self.diffuse = (!next.is_zero()).then_some(next);
         }
     }
 
@@ -288,4 +177,20 @@ impl<const N: usize> Gaussian<N> {
         self.mean += gain * value;
         Some(Innovation { value, variance })
     }
+}
+
+/// `None` if there are not `N` numbers.
+pub(super) fn vector<const N: usize>(numbers: &[f64]) -> Option<SVector<f64, N>> {
+    (numbers.len() == N).then(|| SVector::from_column_slice(numbers))
+}
+
+/// `None` if there are not `N` rows of `N`.
+pub(super) fn matrix<const N: usize>(rows: &[Vec<f64>]) -> Option<SMatrix<f64, N, N>> {
+    let square = rows.len() == N && rows.iter().all(|row| row.len() == N);
+    square.then(|| SMatrix::from_row_iterator(rows.iter().flatten().copied()))
+}
+
+/// A matrix as rows.
+pub(super) fn rows<const N: usize>(matrix: &SMatrix<f64, N, N>) -> Vec<Vec<f64>> {
+    matrix.row_iter().map(|row| row.iter().copied().collect()).collect()
 }

@@ -2,9 +2,11 @@
 //!
 //! Pure: the state after a reading is a function of the plan and of the readings so far, in order.
 //! A [`KalmanPlan`] is compiled from the settings, [`Kalman`] is the state. On top are the models
-//! ([`level`], [`trend`]: closed forms), below the generic recursion they are tested against
-//! ([`linear`]), beside them the first estimate of the noise ([`moments`]) and the rejected readings
-//! that make a level shift ([`run`]).
+//! ([`level`], [`trend`], [`decay`]: closed forms; [`acceleration`]; [`custom`]: the operator's
+//! matrices, in continuous time by [`continuous`], for several metrics at once by [`vector`]),
+//! below the generic recursion they run on or are tested against ([`linear`], on [`factors`]), and
+//! its smoother ([`backward`]), beside them the first estimate of the noise ([`moments`]) and the rejected readings
+//! that make a level shift ([`run`]). What enters with less than full weight is in [`outlier`].
 //!
 //! A reading is **judged** by its normalised innovation squared against the gate once 30 readings
 //! were accepted. A rejected one changes nothing but the run of rejections; five in a row on one
@@ -12,43 +14,61 @@
 //! five (level and trend alike; the noise stays).
 //!
 //! **Noise not given** is estimated by moments over all of the first 50 readings, and the
-//! filter is run again over the accepted ones of them, at every reading; after that it is frozen.
-//! Readings that hardly differ (fewer than three changes) teach nothing: the gate stays off, and at
-//! 50 they are forgotten but for the last two, and learning goes on. So neither a sensor that stood
-//! still when it was first seen nor a single glitch fixes the noise for good.
+//! filter is run again over the accepted ones of them, at every reading. Readings that hardly differ
+//! (fewer than three changes) teach nothing: the gate stays off, and at 50 they are forgotten but for
+//! the last two, and learning goes on. So neither a sensor that stood still when it was first seen nor
+//! a single glitch fixes the noise for good. From then on it changes by fits alone: at set counts of
+//! readings ([`tuning`]) a [`FitJob`] starts with the recent readings ([`recent`]) and searches for
+//! the most likely noise ([`fit`], [`search`]), wherever the caller runs it; what it found, offered in
+//! time, is adopted [`FIT_DELAY`] readings after its start.
+//!
+//! **Whether the noise fits** is told from the innovations ([`health`]). Where it is not given, the
+//! gate is wider by what they show of noise too small and of correlation.
 //!
 //! **Finite for ever**: should the state overflow (readings near the end of the range of f64), the
 //! filter starts anew, diffusely, at that reading.
 
+mod acceleration;
+mod backward;
+mod belief;
+mod continuous;
+mod custom;
+mod decay;
+mod factors;
 mod fit;
+mod health;
 mod level;
 pub mod linear;
 mod moments;
 mod outlier;
+mod packed;
 mod plan;
 mod recent;
 mod run;
 mod search;
+mod sized;
 mod state;
 mod trend;
 mod tuning;
+
+mod smoother;
+mod vector;
 mod wire;
 
 #[cfg(test)]
 mod tests;
 
 pub use fit::{Fit, FitJob};
+pub use health::{Fitness, Health};
 pub use plan::KalmanPlan;
+pub use sized::SmoothedState;
+pub use smoother::smooth;
 pub use state::Kalman;
 pub use tuning::FIT_DELAY;
+pub use vector::{VectorFilter, VectorPlan, VectorUpdate, VectorVerdict};
 
-use serde::{Deserialize, Serialize};
-
-use self::level::Level;
+use self::belief::Belief;
 use self::linear::Innovation;
-use self::plan::Noise;
-use self::trend::{Diffuse, Trend};
-use crate::analytics::settings::KalmanModel;
 use crate::reading::{EventTime, SECOND};
 
 /// What became of a reading.
@@ -56,7 +76,7 @@ use crate::reading::{EventTime, SECOND};
 pub enum Verdict {
     /// The filter took it.
     Accepted,
-    /// Beyond the gate: the filter did not take it.
+    /// Beyond the gate: the filter did not take it, or, with Huber's weight, hardly.
     Gated,
     /// The fifth rejection in a row on one side: the level has shifted.
     Shift {
@@ -125,90 +145,4 @@ pub struct Estimate {
 fn seconds(earlier: EventTime, later: EventTime) -> f64 {
     let nanos = later.max(earlier).nanos().abs_diff(earlier.nanos());
     nanos as f64 / SECOND as f64
-}
-
-/// Mean and covariance of the state, by model. A new model is a new variant here, with the same
-/// six functions.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-enum Belief {
-    #[serde(rename = "o")]
-    Off,
-    #[serde(rename = "l")]
-    Level(Level),
-    #[serde(rename = "t")]
-    Trend(Trend),
-}
-
-impl Belief {
-    fn diffuse(model: KalmanModel) -> Belief {
-        match model {
-            KalmanModel::Off => Belief::Off,
-            KalmanModel::Level => Belief::Level(Level::DIFFUSE),
-            KalmanModel::Trend => Belief::Trend(Trend::DIFFUSE),
-        }
-    }
-
-    fn model(&self) -> KalmanModel {
-        match self {
-            Belief::Off => KalmanModel::Off,
-            Belief::Level(_) => KalmanModel::Level,
-            Belief::Trend(_) => KalmanModel::Trend,
-        }
-    }
-
-    /// `dt`: seconds, ≥ 0.
-    fn predict(&mut self, noise: &Noise, dt: f64) {
-        match self {
-            Belief::Off => {}
-            Belief::Level(level) => level.predict(noise.level, dt),
-            Belief::Trend(trend) => trend.predict(noise.level, noise.trend, dt),
-        }
-    }
-
-    /// `None` while diffuse.
-    fn innovation(&self, noise: &Noise, reading: f64) -> Option<Innovation> {
-        match self {
-            Belief::Off => None,
-            Belief::Level(level) => level.innovation(noise.observation, reading),
-            Belief::Trend(trend) => trend.innovation(noise.observation, reading),
-        }
-    }
-
-    fn update(&mut self, noise: &Noise, reading: f64) {
-        match self {
-            Belief::Off => {}
-            Belief::Level(level) => level.update(noise.observation, reading),
-            Belief::Trend(trend) => trend.update(noise.observation, reading),
-        }
-    }
-
-    /// Finite, variances not negative.
-    fn is_sound(&self) -> bool {
-        match self {
-            Belief::Off => true,
-            Belief::Level(level) => level.is_sound(),
-            Belief::Trend(trend) => trend.is_sound(),
-        }
-    }
-
-    fn estimate(&self) -> Option<Estimate> {
-        match self {
-            Belief::Off => None,
-            Belief::Level(level) => (!level.diffuse).then_some(Estimate {
-                level: level.mean,
-                variance: Some(level.variance),
-                trend: None,
-                trend_variance: None,
-            }),
-            Belief::Trend(trend) => (trend.diffuse != Diffuse::Both).then(|| {
-                let known = trend.diffuse == Diffuse::Nothing;
-                Estimate {
-                    level: trend.level,
-                    variance: Some(trend.level_variance()),
-                    trend: known.then_some(trend.trend),
-                    trend_variance: known.then(|| trend.trend_variance()),
-                }
-            }),
-        }
-    }
 }

@@ -38,6 +38,9 @@ const OBSERVATION_FLOOR: f64 = 1e-4;
 const LEVEL_FLOOR: f64 = 1e-3;
 /// The same for the trend: q_t·dt³/r of 1e-6 also is a memory of about 30 readings (1e-6^(1/4)).
 const TREND_FLOOR: f64 = 1e-6;
+/// The acceleration's noise is not found by moments: q_a·dt⁵/r of 1e-6 is a memory of about 10
+/// readings (1e-6^(1/6)).
+const ACCELERATION_SHARE: f64 = 1e-6;
 /// Readings that are all equal: noise of this share of the value, and this much at zero.
 const CONSTANT_SD_RELATIVE: f64 = 1e-9;
 const CONSTANT_SD: f64 = 1e-12;
@@ -70,7 +73,13 @@ fn constant(readings: &[(EventTime, Finite)]) -> Noise {
         observation,
         level: (LEVEL_FLOOR * observation / dt).min(VARIANCE_MAX),
         trend: (TREND_FLOOR * observation / (dt * dt * dt)).min(VARIANCE_MAX),
+        acceleration: acceleration(observation, dt),
     }
+}
+
+/// Noise of the acceleration that goes with observation noise `r` and readings every `dt` seconds.
+fn acceleration(r: f64, dt: f64) -> f64 {
+    (ACCELERATION_SHARE * r / (dt * dt * dt * dt * dt)).min(VARIANCE_MAX)
 }
 
 /// Mean seconds between readings; 1 if they have no extent in time.
@@ -130,7 +139,7 @@ fn differences(readings: &[(EventTime, Finite)]) -> Option<Differences> {
 
 impl Differences {
     fn noise(mut self, model: KalmanModel, given: &Given) -> Noise {
-        let trending = model == KalmanModel::Trend;
+        let trending = matches!(model, KalmanModel::Trend | KalmanModel::Acceleration);
         let n = self.count;
         let span: f64 = self.dt[..n].iter().sum();
         if trending && span > 0.0 {
@@ -157,6 +166,10 @@ impl Differences {
             observation: unscaled(r).clamp(VARIANCE_MIN, VARIANCE_MAX),
             level: unscaled(q).clamp(0.0, VARIANCE_MAX),
             trend: unscaled(trend).clamp(0.0, VARIANCE_MAX),
+            acceleration: acceleration(
+                unscaled(r).clamp(VARIANCE_MIN, VARIANCE_MAX),
+                self.mean_interval,
+            ),
         }
     }
 

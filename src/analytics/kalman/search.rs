@@ -43,7 +43,10 @@ impl Search {
         loop {
             simplex.sort_by(|a, b| a.1.total_cmp(&b.1));
             let (best, second_worst, worst) = (simplex[0], simplex[n - 1], simplex[n]);
-            if !(worst.1 - best.1 > self.tolerance) || evaluations >= self.evaluations {
+            // Not a number where all are infinite.
+            let spread = worst.1 - best.1;
+            let settled = spread <= self.tolerance || spread.is_nan();
+            if settled || evaluations >= self.evaluations {
                 return best;
             }
             let mut centre = [0.0; DIMENSIONS_MAX];

@@ -3,12 +3,15 @@
 use serde::{Deserialize, Serialize};
 
 use super::fit::{Fit, FitJob};
+use super::health::{Health, Watch};
+use super::linear::Innovation;
 use super::moments::{self, READINGS_MAX};
+use super::outlier::{huber_weight, weighted};
 use super::plan::{KalmanPlan, Noise};
 use super::run::{Run, SHIFT_AFTER};
-use super::trend::Diffuse;
 use super::tuning::Tuning;
 use super::{Belief, Estimate, Update, Verdict, seconds, wire};
+use crate::analytics::settings::KalmanModel;
 use crate::reading::{EventTime, Finite};
 
 /// The gate is off until so many readings were accepted since the (re)start.
@@ -37,6 +40,8 @@ pub struct Kalman {
     pub(super) source: Source,
     /// While the plan does not give all noise.
     pub(super) tuning: Option<Box<Tuning>>,
+    /// Of the innovations under the present noise.
+    pub(super) watch: Watch,
 }
 
 /// Where the noise comes from.
@@ -81,7 +86,7 @@ impl Kalman {
     /// No reading yet.
     pub fn new(plan: &KalmanPlan) -> Kalman {
         Kalman {
-            belief: plan.start,
+            belief: plan.start.clone(),
             at: None,
             frontier: None,
             accepted: 0,
@@ -92,6 +97,7 @@ impl Kalman {
                 None => Source::Given,
             },
             tuning: plan.is_auto().then(|| Box::new(Tuning::new())),
+            watch: Watch::default(),
         }
     }
 
@@ -113,7 +119,7 @@ impl Kalman {
             self.frontier
         );
         let time = self.frontier.map_or(time, |frontier| frontier.max(time));
-        if self.belief.model() != plan.model {
+        if !self.belief.fits(plan) {
             *self = Kalman::new(plan);
         }
         self.frontier = Some(time);
@@ -129,7 +135,9 @@ impl Kalman {
             }
             (None, Source::Learned(learned)) => {
                 let noise = plan.given.or(learned);
-                let update = self.step(plan, &noise, plan.gate, time, value);
+                let gate = plan.gate * self.watch.widening(self.run.readings().len());
+                let update = self.step(plan, &noise, gate, time, value);
+                self.watch(&update);
                 self.tune(time, value);
                 return update;
             }
@@ -139,7 +147,15 @@ impl Kalman {
                 return update;
             }
         };
-        self.step(plan, &noise, plan.gate, time, value)
+        let update = self.step(plan, &noise, plan.gate, time, value);
+        self.watch(&update);
+        update
+    }
+
+    fn watch(&mut self, update: &Update) {
+        if let (Some(innovation), Some(nis)) = (update.innovation, update.nis) {
+            self.watch.take(innovation, nis);
+        }
     }
 
     /// Counts a reading towards the next fit; adopts the one whose time has come.
@@ -150,7 +166,18 @@ impl Kalman {
             && known
         {
             self.source = Source::Learned(noise);
+            self.watch = Watch::default();
         }
+    }
+
+    /// Whether the noise fits the readings.
+    pub fn health(&self, plan: &KalmanPlan) -> Health {
+        let noise = match &self.source {
+            Source::Given => plan.noise,
+            Source::Learning(_) => None,
+            Source::Learned(noise) => Some(plan.given.or(noise)),
+        };
+        self.watch.health(plan.is_auto(), noise.filter(|_| plan.is_on()).as_ref())
     }
 
     /// The fit of the noise that starts with the last reading, once for each start: ask after every
@@ -159,14 +186,16 @@ impl Kalman {
         let (Source::Learned(learned), Some(tuning)) = (&self.source, &self.tuning) else {
             return None;
         };
-        tuning.job(plan.model, plan.given, *learned)
+        // The likelihood is searched over the noise of an observation, a level and a trend.
+        let searched = matches!(plan.model, KalmanModel::Level | KalmanModel::Trend);
+        if searched { tuning.job(plan, *learned) } else { None }
     }
 
     /// Takes the result of the last [`FitJob`]: it counts from reading
     /// [`at`](Fit::at) + [`FIT_DELAY`](super::FIT_DELAY) on, for the readings behind that one. One
     /// that comes later, or does not belong here, is refused: `false`.
     pub fn offer(&mut self, fit: Fit) -> bool {
-        let fits = fit.model == self.belief.model() && fit.noise.is_sound();
+        let fits = self.belief.is_of(fit.model) && fit.noise.is_sound();
         fits && self.tuning.as_mut().is_some_and(|tuning| tuning.offer(fit))
     }
 
@@ -211,37 +240,35 @@ impl Kalman {
         Some(self.hide_unknown(estimate))
     }
 
+    /// The variances it runs with; `None` while nothing is known of them.
+    pub(super) fn noise(&self, plan: &KalmanPlan) -> Option<Noise> {
+        match &self.source {
+            Source::Given => plan.noise,
+            Source::Learning(learning) => Some(plan.given.or(&learning.noise?)),
+            Source::Learned(learned) => Some(plan.given.or(learned)),
+        }
+    }
+
     /// The estimate predicted for `time` (not before the last accepted reading): what is believed
     /// where a reading was gated, or is missing.
     pub fn predicted(&self, plan: &KalmanPlan, time: EventTime) -> Option<Estimate> {
         let at = self.at?;
-        let noise = match &self.source {
-            Source::Given => plan.noise?,
-            Source::Learning(learning) => plan.given.or(&learning.noise?),
-            Source::Learned(learned) => plan.given.or(learned),
-        };
-        let mut belief = self.belief;
-        belief.predict(&noise, seconds(at, time));
+        let noise = self.noise(plan)?;
+        let mut belief = self.belief.clone();
+        if !plan.is_per_reading() || self.frontier.is_some_and(|frontier| time > frontier) {
+            belief.predict(plan, &noise, seconds(at, time));
+        }
         Some(self.hide_unknown(belief.estimate().filter(|_| belief.is_sound())?))
     }
 
     /// Mean and covariance of the state as of the last accepted reading: level, then trend per
-    /// second; `n` numbers and `n` rows of `n`. `None` while any of it is not known.
+    /// second, then acceleration per second², or as `custom` has it; `n` numbers and `n` rows of `n`. `None` while any of it is not known.
     pub fn state_and_covariance(&self) -> Option<(Vec<f64>, Vec<Vec<f64>>)> {
         self.at?;
         if self.is_stand_in() {
             return None;
         }
-        match &self.belief {
-            Belief::Off => None,
-            Belief::Level(level) => {
-                (!level.diffuse).then(|| (vec![level.mean], vec![vec![level.variance]]))
-            }
-            Belief::Trend(trend) => (trend.diffuse == Diffuse::Nothing).then(|| {
-                let covariance = trend.covariance().map(|row| row.to_vec()).to_vec();
-                (vec![trend.level, trend.trend], covariance)
-            }),
-        }
+        self.belief.state_and_covariance()
     }
 
     /// With one reading and noise to be learned, the noise is a stand-in.
@@ -267,11 +294,12 @@ impl Kalman {
         value: Finite,
     ) -> Update {
         let reading = value.get();
-        let dt = self.at.map_or(0.0, |at| seconds(at, time));
-        let mut belief = self.belief;
-        belief.predict(noise, dt);
+        let mut belief = self.belief.clone();
+        if let Some(at) = self.at {
+            belief.predict(plan, noise, seconds(at, time));
+        }
         let mut update = Update::UNJUDGED;
-        if let Some(innovation) = belief.innovation(noise, reading)
+        if let Some(innovation) = belief.innovation(plan, noise, reading)
             && innovation.value.is_finite()
             && innovation.variance.is_finite()
         {
@@ -280,14 +308,29 @@ impl Kalman {
                 let complete = self.run.push(innovation.value > 0.0, time, value);
                 let verdict =
                     if complete { self.shift(plan, noise, &belief) } else { Verdict::Gated };
+                if plan.huber && !complete {
+                    self.weigh(plan, belief, noise, innovation, time, value);
+                } else if verdict == Verdict::Gated && plan.is_per_reading() {
+                    // Each reading is a step of the model, also one that is not taken.
+                    self.belief = belief;
+                    self.at = Some(time);
+                }
                 return Update::judged(verdict, innovation, nis);
             }
             update = Update::judged(Verdict::Accepted, innovation, nis);
+            if plan.huber && self.accepted >= GATE_AFTER {
+                self.run.clear();
+                self.weigh(plan, belief, noise, innovation, time, value);
+                return update;
+            }
         }
-        belief.update(noise, reading);
+        belief.update(plan, noise, value);
         if !belief.is_sound() {
-            belief = Belief::diffuse(plan.model);
-            belief.update(noise, reading);
+            belief = plan.diffuse();
+            belief.update(plan, noise, value);
+            if !belief.is_sound() {
+                belief = plan.diffuse();
+            }
             self.accepted = 0;
         }
         self.belief = belief;
@@ -297,12 +340,33 @@ impl Kalman {
         update
     }
 
+    /// Takes a reading in with Huber's weight. `belief`: predicted to `time`. The gate and the run of
+    /// rejections are the caller's.
+    fn weigh(
+        &mut self,
+        plan: &KalmanPlan,
+        mut belief: Belief,
+        noise: &Noise,
+        innovation: Innovation,
+        time: EventTime,
+        reading: Finite,
+    ) {
+        let weight = huber_weight(innovation.nis());
+        if let Some(noise) = weighted(noise, innovation.variance, weight) {
+            belief.update(plan, &noise, reading);
+        }
+        if belief.is_sound() {
+            self.belief = belief;
+            self.at = Some(time);
+        }
+    }
+
     /// Starts anew at the first reading of the complete run and takes all of it. `expected`: the
     /// old belief, predicted to now.
     fn shift(&mut self, plan: &KalmanPlan, noise: &Noise, expected: &Belief) -> Verdict {
         let run = self.run;
         let since = run.readings()[0].0;
-        self.restart(Belief::diffuse(plan.model));
+        self.restart(plan.diffuse());
         for &(time, value) in run.readings() {
             self.step(plan, noise, f64::INFINITY, time, value);
         }
@@ -324,7 +388,7 @@ impl Kalman {
         let mut learning = match std::mem::replace(&mut self.source, Source::Given) {
             Source::Learning(learning) => learning,
             Source::Given | Source::Learned(_) => {
-                self.restart(plan.start);
+                self.restart(plan.start.clone());
                 self.tuning = Some(Box::new(Tuning::new()));
                 let mut learning = Learning::new();
                 // Not the series' first readings, so not what `initial` speaks of.
@@ -373,7 +437,7 @@ impl Kalman {
     fn rerun(&mut self, plan: &KalmanPlan, noise: &Noise, learning: &Learning) {
         let run = self.run;
         let first = learning.start == 0 && !learning.forgot;
-        self.restart(if first { plan.start } else { Belief::diffuse(plan.model) });
+        self.restart(if first { plan.start.clone() } else { plan.diffuse() });
         let readings = learning.readings.iter().enumerate().skip(usize::from(learning.start));
         for (i, &(time, value)) in readings {
             if learning.rejected >> i & 1 == 0 {

@@ -7,9 +7,24 @@
 //! form F only adds dt to `u`, adding Q and taking in a reading are sums and products of
 //! non-negative numbers, nothing cancels. It is [`super::linear`] written out for two states.
 
+use nalgebra::{Matrix2, Vector2};
 use serde::{Deserialize, Serialize};
 
-use super::linear::Innovation;
+use super::linear::{Factors, Gaussian, Innovation, Transition};
+use super::plan::Noise;
+
+/// For the generic form.
+pub(super) fn transition(noise: &Noise, dt: f64) -> Transition<2> {
+    let level = noise.level * dt + noise.trend * dt * dt * dt / 12.0;
+    Transition {
+        matrix: Matrix2::new(1.0, dt, 0.0, 1.0),
+        offset: Vector2::zeros(),
+        noise: Factors {
+            u: Matrix2::new(1.0, dt / 2.0, 0.0, 1.0),
+            d: Vector2::new(level, noise.trend * dt),
+        },
+    }
+}
 
 /// Which part of the state no reading has seen yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,6 +78,17 @@ impl Trend {
         let d_level = (covariance[0][0] - u * covariance[0][1]).max(0.0);
         let [level, trend] = mean;
         Trend { level, trend, u, d_level, d_trend, ahead: 0.0, diffuse: Diffuse::Nothing }
+    }
+
+    /// For the generic form; nothing known while anything is diffuse.
+    pub fn gaussian(&self) -> Gaussian<2> {
+        match self.diffuse {
+            Diffuse::Nothing => {
+                let [[a, b], [c, d]] = self.covariance();
+                Gaussian::new(Vector2::new(self.level, self.trend), &Matrix2::new(a, b, c, d))
+            }
+            Diffuse::Both | Diffuse::Trend => Gaussian::diffuse(),
+        }
     }
 
     /// The level's variance, ≥ 0. Means nothing while the level is diffuse.

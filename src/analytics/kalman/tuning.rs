@@ -7,9 +7,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::fit::{Fit, FitJob, READINGS_MIN};
-use super::plan::{Given, Noise};
+use super::plan::{KalmanPlan, Noise};
 use super::recent::{RECENT_MAX, Recent};
-use crate::analytics::settings::KalmanModel;
 use crate::reading::{EventTime, Finite, SECOND};
 
 /// Readings from the start of a fit to its adoption.
@@ -109,11 +108,10 @@ impl Tuning {
     }
 
     /// The fit that has just started with the last reading.
-    pub fn job(&self, model: KalmanModel, given: Given, present: Noise) -> Option<FitJob> {
+    pub fn job(&self, plan: &KalmanPlan, present: Noise) -> Option<FitJob> {
         (self.fit_at > 0 && self.fit_at == self.count).then(|| FitJob {
             at: self.count,
-            model,
-            given,
+            plan: plan.clone(),
             present,
             steps: self.recent.steps().to_vec(),
         })

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Belief;
+use super::health::Watch;
 use super::moments::READINGS_MAX;
 use super::plan::Noise;
 use super::run::{Run, SHIFT_AFTER};
@@ -33,6 +34,8 @@ pub(super) struct Wire {
     learning: Option<LearningWire>,
     #[serde(rename = "t", default, skip_serializing_if = "Option::is_none")]
     tuning: Option<Box<Tuning>>,
+    #[serde(rename = "h", default, skip_serializing_if = "Watch::is_new")]
+    watch: Watch,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -80,6 +83,7 @@ impl From<Kalman> for Wire {
             noise,
             learning,
             tuning: kalman.tuning,
+            watch: kalman.watch,
         }
     }
 }
@@ -125,6 +129,7 @@ impl TryFrom<Wire> for Kalman {
             (None, Some(noise)) => Source::Learned(noise),
             (None, None) => Source::Given,
         };
+        check(wire.watch.is_sound(), "filter state: statistics of innovations are not sound")?;
         let unknown = !matches!(source, Source::Given);
         check(
             wire.tuning.as_ref().is_none_or(|tuning| unknown && tuning.is_sound()),
@@ -140,6 +145,7 @@ impl TryFrom<Wire> for Kalman {
             run,
             source,
             tuning: wire.tuning,
+            watch: wire.watch,
         })
     }
 }

@@ -2,6 +2,7 @@
 
 mod lines;
 pub mod player;
+mod smoothed;
 mod summary;
 
 use std::fs::File;
@@ -17,6 +18,7 @@ use crate::decoder::recorded::{RecordedFault, RecordedReader};
 use crate::engine::{ConfigError, Engine, StepOutput};
 use lines::{EstimateLines, write_output, write_record};
 use player::Player;
+use smoothed::Smoothing;
 use summary::Summary;
 
 /// Faulty lines that are shown; the others are only counted.
@@ -40,6 +42,10 @@ pub struct Args {
     /// Add state, covariance (time unit: second) and loglik to these estimates
     #[arg(long, requires = "every_reading")]
     full: bool,
+    /// At the end, write the level at each reading given all readings of its series (kind
+    /// `smoothed`); keeps all readings in memory
+    #[arg(long)]
+    smooth: bool,
     /// Write a forecast of N slots at the end of each series, after the slot of its last reading
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     horizon: Option<u32>,
@@ -103,6 +109,7 @@ pub fn run(args: &Args, config: Option<&Path>) -> Result<(), Failure> {
             (true, false) => EstimateLines::Plain,
             (true, true) => EstimateLines::Full,
         },
+        smoothing: args.smooth.then(Smoothing::default),
         horizon: args.horizon,
         progress: progress(args, stdin),
         out: BufWriter::with_capacity(BUFFER_BYTES, out),
@@ -130,6 +137,7 @@ fn progress(args: &Args, stdin: bool) -> ProgressBar {
 
 struct Replay<W: Write> {
     estimates: EstimateLines,
+    smoothing: Option<Smoothing>,
     horizon: Option<u32>,
     progress: ProgressBar,
     out: BufWriter<W>,
@@ -165,6 +173,9 @@ impl<W: Write> Replay<W> {
             }
         }
         player.finish(|_, output| self.take(&output))?;
+        if let Some(smoothing) = &self.smoothing {
+            smoothing.write(&mut self.out).map_err(|error| self.stop(error))?;
+        }
         if let Some(steps) = self.horizon {
             self.forecasts(player.engine(), steps as usize)?;
         }
@@ -180,6 +191,9 @@ impl<W: Write> Replay<W> {
 
     fn take(&mut self, output: &StepOutput) -> Result<(), Stop> {
         self.summary.take(output);
+        if let Some(smoothing) = &mut self.smoothing {
+            smoothing.take(output);
+        }
         write_output(&mut self.out, output, self.estimates).map_err(|error| self.stop(error))
     }
 

@@ -7,13 +7,13 @@ use serde_json::Value;
 use super::super::linear::{Factors, Gaussian, Observation, Transition};
 use super::*;
 
-fn load(name: &str) -> Value {
+pub(super) fn load(name: &str) -> Value {
     let path = format!("{}/tests/data/reference/kalman/{name}.json", env!("CARGO_MANIFEST_DIR"));
     let text = std::fs::read_to_string(&path).expect(&path);
     serde_json::from_str(&text).expect(&path)
 }
 
-fn numbers(value: &Value) -> Vec<f64> {
+pub(super) fn numbers(value: &Value) -> Vec<f64> {
     value.as_array().expect("an array").iter().map(|x| x.as_f64().expect("a number")).collect()
 }
 
@@ -27,17 +27,17 @@ fn matrix<const N: usize>(value: &Value) -> SMatrix<f64, N, N> {
 }
 
 /// Compares against max(|value|, 1e-6 × the largest in the file), as the README has it.
-struct Check {
+pub(super) struct Check {
     file: String,
-    worst: f64,
+    pub worst: f64,
 }
 
 impl Check {
-    fn new(file: &str) -> Check {
+    pub fn new(file: &str) -> Check {
         Check { file: file.to_owned(), worst: 0.0 }
     }
 
-    fn all(&mut self, what: &str, actual: &[f64], expected: &[f64], tolerance: f64) {
+    pub fn all(&mut self, what: &str, actual: &[f64], expected: &[f64], tolerance: f64) {
         assert_eq!(actual.len(), expected.len(), "{}: {what}: count", self.file);
         assert!(!expected.is_empty(), "{}: {what}: nothing compared", self.file);
         let largest = expected.iter().fold(0.0_f64, |most, x| most.max(x.abs()));
@@ -109,7 +109,7 @@ fn run_generic<const N: usize>(file: &Value) -> Run {
     run
 }
 
-fn flat(value: &Value) -> Vec<f64> {
+pub(super) fn flat(value: &Value) -> Vec<f64> {
     match value {
         Value::Array(items) => items.iter().flat_map(flat).collect(),
         number => vec![number.as_f64().expect("a number")],
@@ -295,6 +295,23 @@ fn public_filter_matches_the_reference_files() {
     public_matches("nile_local_level", level_settings(15099.0, 1469.1), None);
     public_matches("nile_local_level_missing", level_settings(15099.0, 1469.1), None);
     public_matches("large_offset_level", level_settings(1e-4, 1e-6), None);
+    let name = "const_accel_irregular_dt";
+    let hours = 3600.0_f64;
+    let acceleration = KalmanSettings {
+        model: KalmanModel::Acceleration,
+        observation_sd: Some(0.8_f64.sqrt()),
+        acceleration_sd: Some((1e-6 * hours * hours * hours * hours * hours).sqrt()),
+        ..KalmanSettings::default()
+    };
+    public_matches(name, acceleration, times(name));
+    // s² = q·τ/2 = 2.25, τ = 60 s.
+    let decay = KalmanSettings {
+        model: KalmanModel::Decay,
+        tau: Some(60 * SECOND),
+        mean: Some(0.0),
+        ..level_settings(0.25, 2.0 * 2.25 / 60.0)
+    };
+    public_matches("ou_irregular_dt", decay, times("ou_irregular_dt"));
 }
 
 /// Exact diffuse start: the log-likelihood of readings 2 to 100 at the published variances.

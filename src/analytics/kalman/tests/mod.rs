@@ -4,10 +4,15 @@
 mod behaviour;
 mod fitting;
 mod golden;
+mod golden_custom;
+mod health;
+mod models;
 mod properties;
 
 use super::*;
-use crate::analytics::settings::{KalmanInitial, KalmanSettings};
+use crate::analytics::kalman::level::Level;
+use crate::analytics::kalman::trend::{Diffuse, Trend};
+use crate::analytics::settings::{CustomSettings, KalmanInitial, KalmanModel, KalmanSettings};
 use crate::reading::Finite;
 
 fn finite(value: f64) -> Finite {
@@ -52,5 +57,18 @@ impl Normal {
             sum += ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 53) as f64;
         }
         sum
+    }
+}
+
+/// A level beside a damped oscillation of ten minutes, in continuous time.
+fn oscillator() -> CustomSettings {
+    let w = 2.0 * std::f64::consts::PI / 600.0;
+    CustomSettings {
+        metrics: Vec::new(),
+        f: vec![vec![0.0, 0.0, 0.0], vec![0.0, -1e-3, w], vec![0.0, -w, -1e-3]],
+        h: vec![vec![1.0, 1.0, 0.0]],
+        q: vec![vec![1e-4, 0.0, 0.0], vec![0.0, 1e-3, 0.0], vec![0.0, 0.0, 1e-3]],
+        r: vec![vec![0.25]],
+        per_second: true,
     }
 }
