@@ -93,8 +93,8 @@ pub struct Aggregate {
     /// published at the site and never goes upstream.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slide_s: Option<f64>,
-    /// `"group"` for a group of series, whose readings are in the members' aggregates already;
-    /// absent for a series that is read.
+    /// `"group"` for a group of series, `"derived"` for a metric computed from others: their readings
+    /// are in the members' aggregates already. Absent for a series that is read.
     #[serde(default, skip_serializing_if = "UnitKind::is_series")]
     pub source: UnitKind,
     /// Set when a reading came while the gateway's clock was not trusted.

@@ -169,7 +169,7 @@ pub enum DropReason {
     Future,
     /// The same series, time and value again, above the watermark.
     Duplicate,
-    /// Under the name of a group, which nothing is read for.
+    /// Under the name of a group or of a derived metric, for which nothing is read.
     Reserved,
 }
 

@@ -22,11 +22,13 @@ pub enum UnitKind {
     Series,
     /// The readings of several series together.
     Group,
+    /// Computed from other metrics of its device.
+    Derived,
 }
 
 impl UnitKind {
     /// All, in the order of their numbers in frames.
-    pub const ALL: [UnitKind; 2] = [UnitKind::Series, UnitKind::Group];
+    pub const ALL: [UnitKind; 3] = [UnitKind::Series, UnitKind::Group, UnitKind::Derived];
 
     /// A series that is read, and is counted where readings are.
     pub fn is_series(&self) -> bool {
@@ -76,6 +78,9 @@ struct Member {
     /// Index into [`Members::gates`].
     #[serde(rename = "g")]
     gate: u32,
+    /// Which input it is; 0 in a group.
+    #[serde(rename = "i")]
+    input: u8,
     /// Recognises its repeats, as the member itself does.
     #[serde(rename = "o")]
     order: Order,
@@ -93,13 +98,19 @@ pub struct Members {
 }
 
 impl Members {
+    /// Which input a member is.
+    pub fn input(&self, series: SeriesId) -> Option<usize> {
+        let at = self.members.binary_search_by_key(&series, |member| member.series).ok()?;
+        self.members.get(at).map(|member| usize::from(member.input))
+    }
+
     /// Who they are.
     pub fn series(&self) -> impl Iterator<Item = SeriesId> {
         self.members.iter().map(|member| member.series)
     }
 
-    /// A series comes, or has another gate.
-    pub fn join(&mut self, series: SeriesId, gate: Gate) {
+    /// A series comes, as this input, or is another input or has another gate from now on.
+    pub fn join(&mut self, series: SeriesId, input: u8, gate: Gate) {
         let gate = self.gates.iter().position(|&other| other == gate).unwrap_or_else(|| {
             self.gates.push(gate);
             self.gates.len() - 1
@@ -107,10 +118,12 @@ impl Members {
         match self.members.binary_search_by_key(&series, |member| member.series) {
             Ok(at) => {
                 if let Some(member) = self.members.get_mut(at) {
-                    member.gate = gate;
+                    (member.gate, member.input) = (gate, input);
                 }
             }
-            Err(at) => self.members.insert(at, Member { series, gate, order: Order::default() }),
+            Err(at) => {
+                self.members.insert(at, Member { series, gate, input, order: Order::default() })
+            }
         }
     }
 

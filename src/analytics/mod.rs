@@ -1,6 +1,7 @@
 //! What happens to one series' readings: gate and Kalman filter, Holt-Winters forecast.
 pub mod alarm;
 pub mod classify;
+pub mod derive;
 pub mod fit;
 pub mod holt_winters;
 pub mod kalman;

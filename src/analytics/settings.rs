@@ -10,6 +10,7 @@ use crate::reading::SECOND;
 
 mod alarm;
 mod custom;
+mod derive;
 mod forecast;
 mod glob;
 mod group;
@@ -20,6 +21,7 @@ mod window;
 
 pub use alarm::{DETECTOR_NAMES, THRESHOLDS_MAX, ThresholdSettings};
 pub use custom::{CustomSettings, METRICS_MAX, STATES_MAX, is_covariance};
+pub use derive::DeriveSettings;
 pub use forecast::{
     ForecastInitial, ForecastPatch, ForecastSettings, SLOTS_MAX, Seasonal, Smoothing, Trend,
 };

@@ -12,11 +12,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::analytics::alarm::{self, Active, Thresholds};
 use crate::analytics::classify::Classifier;
+use crate::analytics::derive::{DerivePlan, Derived, Evaluated};
 use crate::analytics::fit::{Fit, FitMode, Job};
 use crate::analytics::holt_winters::{ForecastPlan, Forecaster, SlotsClosed};
 use crate::analytics::kalman::{Kalman, KalmanPlan, Update, Verdict};
 use crate::analytics::members::{Members, UnitKind};
-use crate::analytics::settings::{KalmanModel, Kind, SLOTS_MAX, Settings};
+use crate::analytics::settings::{DeriveSettings, KalmanModel, Kind, SLOTS_MAX, Settings};
 use crate::batch::counter::CounterStep;
 use crate::batch::order::{Held, Order, Watermark};
 use crate::batch::pane::{Pane, PaneContext, Panes, Stretch};
@@ -24,7 +25,7 @@ use crate::batch::states::States;
 use crate::batch::view::Views;
 use crate::journal::frame::FrameReading;
 use crate::output::{Aggregate, Alarm, Estimate, Forecast, Record, step_seconds};
-use crate::reading::{AttendedTime, EventTime, Finite};
+use crate::reading::{AttendedTime, EventTime, Finite, SeriesId};
 
 /// Gaps beyond this many usual intervals do not count as covered.
 const SECONDS_PER_HOUR: f64 = 3600.0;
@@ -41,6 +42,8 @@ pub struct Plan {
     pub kalman: KalmanPlan,
     /// The forecaster's constants.
     pub forecast: Option<ForecastPlan>,
+    /// Of a metric that is computed from others.
+    pub derive: Option<DerivePlan>,
 }
 
 impl Plan {
@@ -48,7 +51,17 @@ impl Plan {
     pub fn new(settings: Settings) -> Plan {
         let kalman = KalmanPlan::new(&settings.kalman);
         let forecast = settings.forecast.as_ref().map(ForecastPlan::new);
-        Plan { settings, kalman, forecast }
+        Plan { settings, kalman, forecast, derive: None }
+    }
+
+    /// Whether it is the plan for these settings.
+    pub fn is_of(&self, settings: &Settings, derive: Option<&DeriveSettings>) -> bool {
+        self.settings == *settings && self.derive.as_ref().map(|plan| &plan.settings) == derive
+    }
+
+    /// Whether both are for the same settings.
+    pub fn is_like(&self, other: &Plan) -> bool {
+        self.is_of(&other.settings, other.derive.as_ref().map(|plan| &plan.settings))
     }
 }
 
@@ -174,6 +187,9 @@ pub struct UnitState {
     /// Of a unit that other series feed: who they are.
     #[serde(rename = "m", default, skip_serializing_if = "Option::is_none")]
     members: Option<Box<Members>>,
+    /// Of a metric that is computed from others: their join.
+    #[serde(rename = "d", default, skip_serializing_if = "Option::is_none")]
+    derived: Option<Box<Derived>>,
     /// Raised when what was asked for before must not be adopted any more.
     #[serde(rename = "z", default, skip_serializing_if = "is_zero")]
     fit_epoch: u32,
@@ -216,6 +232,7 @@ impl UnitState {
             thresholds: Thresholds::default(),
             alarms: Active::default(),
             members: None,
+            derived: None,
             fit_epoch: 0,
         }
     }
@@ -225,9 +242,29 @@ impl UnitState {
         UnitState { members: Some(Box::default()), ..UnitState::new(plan, attended) }
     }
 
+    /// The state of a metric computed from others, which it does not know yet.
+    pub fn new_derived(plan: &Plan, attended: AttendedTime) -> UnitState {
+        UnitState { derived: Some(Box::default()), ..UnitState::new_group(plan, attended) }
+    }
+
     /// What the unit is.
     pub fn kind_of_unit(&self) -> UnitKind {
-        if self.members.is_some() { UnitKind::Group } else { UnitKind::Series }
+        match (&self.members, &self.derived) {
+            (None, _) => UnitKind::Series,
+            (Some(_), None) => UnitKind::Group,
+            (Some(_), Some(_)) => UnitKind::Derived,
+        }
+    }
+
+    /// Its members' part in [`rewind`](Self::rewind); `true` when that concerned any.
+    pub fn rewind_members(&mut self, limit: EventTime, to: EventTime) -> bool {
+        let concerned = self.members.as_mut().is_some_and(|members| members.rewind(limit, to));
+        if let Some(derived) = &mut self.derived
+            && concerned
+        {
+            derived.rewind(to);
+        }
+        concerned
     }
 
     /// Who feeds the unit; `None`: it is a series that is read.
@@ -350,6 +387,7 @@ impl UnitState {
     pub fn next_deadline(&self, plan: &Plan) -> Option<AttendedTime> {
         let pending = self.order.pending_watermark(plan.settings.lateness);
         let deadlines = [
+            self.derived.as_ref().and_then(|derived| derived.next_deadline()),
             self.panes.next_deadline(pending),
             self.order.next_deadline(),
             self.thresholds.next_deadline(),
@@ -366,6 +404,7 @@ impl UnitState {
             + self.alarms.heap_bytes()
             + self.views.heap_bytes()
             + self.members.as_ref().map_or(0, |members| members.heap_bytes())
+            + self.derived.as_ref().map_or(0, |derived| derived.heap_bytes())
             + self.forecaster.as_ref().map_or(0, |_| size_of::<Forecaster>() + 512)
     }
 
@@ -380,9 +419,24 @@ impl UnitState {
         match &mut self.members {
             None => self.take_own(plan, context, readings, effects),
             Some(members) => {
-                let readings = members.collect(context, readings);
+                let mut readings = members.collect(context, readings);
+                if let Some(derived) = &mut self.derived {
+                    readings = join(derived, members, plan, context, &readings);
+                }
                 self.take_own(plan, context, &readings, effects);
             }
+        }
+    }
+
+    /// Evaluates rows that have waited long enough for the rest of their inputs.
+    fn take_due(&mut self, plan: &Plan, context: &StepContext<'_>, effects: &mut Effects) {
+        let Some((derived, derive)) = self.derived.as_mut().zip(plan.derive.as_ref()) else {
+            return;
+        };
+        let rows = derived.due(derive, context.pane.attended);
+        if !rows.is_empty() {
+            let readings: Vec<FrameReading> = rows.into_iter().filter_map(computed).collect();
+            self.take_own(plan, context, &readings, effects);
         }
     }
 
@@ -421,7 +475,7 @@ impl UnitState {
                 self.counts.unordered += 1;
                 let watermark = self.watermark(plan);
                 self.fill(plan, context, (time, value), watermark, false, effects);
-            } else if settings.hold > 0 || self.order.held() > 0 {
+            } else if settings.hold > 0 && self.derived.is_none() || self.order.held() > 0 {
                 // Readings held under an earlier setting go first.
                 let deadline = AttendedTime(context.pane.attended.0 + settings.hold);
                 // As decoded: the scale may change before its turn.
@@ -449,6 +503,7 @@ impl UnitState {
         if self.next_deadline(plan).is_none_or(|deadline| deadline > context.pane.attended) {
             return false;
         }
+        self.take_due(plan, context, effects);
         let events = effects.events.len();
         // Readings before timers: one may break a hold.
         self.release(plan, context, effects);
@@ -465,6 +520,9 @@ impl UnitState {
     /// Closes everything, since the series leaves.
     pub fn leave(&mut self, plan: &Plan, context: &StepContext<'_>, effects: &mut Effects) {
         let context = StepContext { max_recent: 0, ..*context };
+        let attended = AttendedTime(i64::MAX);
+        let end = StepContext { pane: PaneContext { attended, ..context.pane }, ..context };
+        self.take_due(plan, &end, effects);
         let events = effects.events.len();
         self.release(plan, &context, effects);
         self.follow(effects, events);
@@ -491,6 +549,12 @@ impl UnitState {
     /// noise counts from the next reading on. What was learned of another kind or scale is
     /// forgotten, and panes of another scale close. Alarms that are no longer configured end.
     pub fn change_plan(&mut self, old: &Plan, new: &Plan, now: EventTime, effects: &mut Effects) {
+        if let Some(derived) = &mut self.derived
+            && !old.is_of(&old.settings, new.derive.as_ref().map(|plan| &plan.settings))
+        {
+            // Its inputs may be others, or in another order.
+            **derived = Derived::default();
+        }
         let events = effects.events.len();
         self.thresholds.change(
             &old.settings.thresholds,
@@ -778,6 +842,30 @@ fn forecasts(kind: Kind, plan: &Plan) -> bool {
     plan.forecast.is_some()
         && (kind != Kind::State
             || plan.settings.kind.fixed() == Some(kind) && plan.settings.forecast_asked)
+}
+
+/// The readings of a derived metric that come of its inputs' (in event order).
+fn join(
+    derived: &mut Derived,
+    members: &Members,
+    plan: &Plan,
+    context: &StepContext<'_>,
+    readings: &[FrameReading],
+) -> Vec<FrameReading> {
+    let Some(derive) = &plan.derive else { return Vec::new() };
+    let deadline = AttendedTime(context.pane.attended.0 + plan.settings.lateness);
+    let mut results = Vec::new();
+    for reading in readings {
+        let Some(input) = members.input(reading.series) else { continue };
+        derived.take(derive, (input, reading.time, reading.value), deadline);
+        results.extend(derived.ready(derive, plan.settings.hold).into_iter().filter_map(computed));
+    }
+    results
+}
+
+/// An evaluated row as a reading; the slot is not looked at.
+fn computed((time, value): Evaluated) -> Option<FrameReading> {
+    Some(FrameReading { series: SeriesId(0), time, value: value?, dedup: false })
 }
 
 /// What a unit's step leaves behind for the engine to turn into records.

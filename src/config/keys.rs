@@ -63,7 +63,7 @@ pub static ROOT: Keys = Keys {
     form: Form::Table,
     keys: &[
         "gateway", "batch", "state", "series", "outbox", "clock", "mqtt", "results", "forward",
-        "profile", "device", "alarm", "group", "http", "log",
+        "profile", "device", "alarm", "group", "derive", "http", "log",
     ],
     refused: &[],
 };
@@ -169,6 +169,8 @@ pub static PROFILE: Keys = keys(
 /// `[[group]]`
 pub static GROUP: Keys =
     keys("group", Form::List, &["name", "match", "by", "estimate", "forecast"]);
+/// `[[derive]]`
+pub static DERIVE: Keys = keys("derive", Form::List, &["name", "device", "expression", "max_age"]);
 /// `match = { … }`
 pub static MATCH: Keys = keys("match", Form::Inline, &["device", "metric"]);
 /// `[[device]]`
@@ -253,7 +255,7 @@ pub static HTTP: Keys = keys("http", Form::Table, &["listen"]);
 pub static LOG: Keys = keys("log", Form::Table, &["level", "format"]);
 
 /// All tables, in the order of the reference.
-pub static ALL: [&Keys; 25] = [
+pub static ALL: [&Keys; 26] = [
     &ROOT,
     &GATEWAY,
     &BATCH,
@@ -277,6 +279,7 @@ pub static ALL: [&Keys; 25] = [
     &DEVICE_METRIC,
     &ALARM,
     &GROUP,
+    &DERIVE,
     &HTTP,
     &LOG,
 ];

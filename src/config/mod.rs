@@ -7,13 +7,14 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::analytics::settings::{GroupSettings, Layer, Settings};
+use crate::analytics::settings::{DeriveSettings, GroupSettings, Layer, Settings};
 use crate::engine::CoreConfig;
 
 mod alarm;
 mod broker;
 mod check;
 mod context;
+mod derive;
 mod explain;
 mod fault;
 mod group;
@@ -68,6 +69,8 @@ pub struct Config {
     pub layers: Vec<Layer>,
     /// Groups of series.
     pub groups: Vec<GroupSettings>,
+    /// Metrics computed from others.
+    pub derives: Vec<DeriveSettings>,
     /// Page and metrics.
     pub http: Http,
     /// Log lines.
@@ -154,6 +157,7 @@ impl Config {
         CoreConfig {
             layers: self.layers.clone(),
             groups: self.groups.clone(),
+            derives: self.derives.clone(),
             time_zone: self.gateway.time_zone.clone(),
             max_series: self.series.max_series as usize,
             max_panes: self.series.max_panes as usize,
@@ -197,6 +201,7 @@ fn compose(cx: &Context<'_>, tree: &Table) -> Config {
         mqtt,
         results,
         forwards: placed.into_iter().map(|(forward, _)| forward).collect(),
+        derives: derive::derives(&root),
         groups: group::groups(&root, &layers),
         layers,
         http: stations::http(&root),

@@ -89,7 +89,7 @@ pub(super) fn matches(r: &TableReader<'_, '_>) -> (Vec<String>, Vec<String>) {
     (globs(&m, "device").unwrap_or_else(all), globs(&m, "metric").unwrap_or_else(all))
 }
 
-fn globs(r: &TableReader<'_, '_>, key: &'static str) -> Option<Vec<String>> {
+pub(super) fn globs(r: &TableReader<'_, '_>, key: &'static str) -> Option<Vec<String>> {
     let list = r.texts(key, "\"*\"")?;
     let fits = |at: &At<String>| (1..=GLOB_BYTES_MAX).contains(&at.value.len());
     if !(1..=GLOBS_MAX).contains(&list.value.len()) || !list.value.iter().all(fits) {

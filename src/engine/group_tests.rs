@@ -1,4 +1,4 @@
-//! Groups: their aggregates are those of their members together, whoever comes and goes, and each
+//! Groups and derived metrics. Groups: their aggregates are those of their members together, whoever comes and goes, and each
 //! unit goes on by itself from wherever it was stored.
 
 use super::*;
@@ -36,13 +36,19 @@ fn group(name: &str, device: &str, by: Option<&str>) -> GroupSettings {
     }
 }
 
+fn derive(name: &str, expression: &str) -> DeriveSettings {
+    let (name, expression) = (name.to_owned(), expression.to_owned());
+    DeriveSettings { name, device: vec!["one-*".to_owned()], expression, max_age: 15 * SECOND }
+}
+
 fn config() -> CoreConfig {
     let wide = Patch { valid: Some((-100.0, 200.0)), ..Patch::default() };
     let tenths = Patch { scale: Some(0.1), ..Patch::default() };
     CoreConfig {
         layers: vec![layer("*", wide), layer("tenths-*", tenths)],
         groups: vec![group("all", "*", None), group("kind {key}", "*", Some("{key}-*"))],
-        max_series: 12,
+        derives: vec![derive("power", "t * u")],
+        max_series: 20,
         evict_idle: 30 * SECOND,
         ..CoreConfig::default()
     }
@@ -53,6 +59,8 @@ struct World {
     builder: Builder,
     frames: Vec<Frame>,
     records: Vec<Record>,
+    /// What was computed: time and value.
+    details: Vec<(EventTime, Finite)>,
     now: i64,
 }
 
@@ -63,15 +71,20 @@ impl World {
             builder: Builder::default(),
             frames: Vec::new(),
             records: Vec::new(),
+            details: Vec::new(),
             now: START,
         }
     }
 
     fn push(&mut self, device: &str, seconds: i64, value: f64) {
+        self.push_metric((device, "t"), seconds, value);
+    }
+
+    fn push_metric(&mut self, name: (&str, &str), seconds: i64, value: f64) {
         let time = EventTime::from_nanos(START + seconds * SECOND).unwrap();
         self.now = self.now.max(time.nanos());
         let value = Finite::new(value).unwrap();
-        self.builder.reading(&self.engine, (device, "t"), time, value, true);
+        self.builder.reading(&self.engine, name, time, value, true);
     }
 
     fn cut(&mut self, change: Option<&CoreConfig>) {
@@ -81,7 +94,11 @@ impl World {
         frame.configuration = change.map(|config| serde_cbor::to_vec(config).unwrap());
         let (frame, _) = self.builder.close(&self.engine, frame);
         let frame = Frame::decode(&frame.encode()).unwrap();
-        self.records.extend(self.engine.step(&frame).unwrap().records);
+        let output = self.engine.step(&frame).unwrap();
+        self.records.extend(output.records);
+        let computed = output.details.iter().filter(|detail| &*detail.name.metric == "power");
+        let readings = computed.flat_map(|detail| &detail.details.readings);
+        self.details.extend(readings.map(|reading| (reading.0, reading.1)));
         self.frames.push(frame);
     }
 
@@ -90,17 +107,22 @@ impl World {
         self.cut(None);
     }
 
-    /// Count and sum of all aggregates of a device.
+    /// Count and sum of all aggregates of a device's main metric.
     fn total(&self, device: &str) -> (u64, f64) {
+        self.total_of(device, "t")
+    }
+
+    fn total_of(&self, device: &str, metric: &str) -> (u64, f64) {
         let aggregates = self.records.iter().filter_map(|record| match record {
-            Record::Aggregate(aggregate) if aggregate.device == device => Some(aggregate),
+            Record::Aggregate(a) if (&*a.device, &*a.metric) == (device, metric) => Some(a),
             _ => None,
         });
         aggregates.fold((0, 0.0), |(count, sum), a| (count + a.count, sum + a.sum))
     }
 
     fn devices(&self) -> Vec<String> {
-        self.engine.units().map(|(_, name, _)| name.device.to_string()).collect()
+        let mains = self.engine.units().filter(|(_, name, _)| &*name.metric == "t");
+        mains.map(|(_, name, _)| name.device.to_string()).collect()
     }
 }
 
@@ -204,6 +226,77 @@ fn a_group_goes_with_its_last_member_and_makes_room_for_nobody_else() {
 }
 
 #[test]
+fn a_metric_is_computed_from_others() {
+    let mut world = World::new(config());
+    world.push_metric(("one-1", "t"), 0, 2.0);
+    world.push_metric(("one-1", "u"), 0, 3.0);
+    world.push_metric(("two-1", "u"), 0, 3.0);
+    world.push_metric(("two-1", "t"), 0, 3.0);
+    world.cut(None);
+    // Nothing is read under its name.
+    world.push_metric(("one-1", "power"), 1, 1000.0);
+    // `t` alone, with the last `u`; not valid; then with a `u` that is too old.
+    world.push_metric(("one-1", "t"), 10, 5.0);
+    world.push_metric(("one-1", "t"), 11, 500.0);
+    world.push_metric(("one-1", "t"), 30, 7.0);
+    world.cut(None);
+    world.end();
+    assert_eq!(world.total_of("one-1", "power"), (2, 6.0 + 15.0));
+    assert_eq!(world.total_of("two-1", "power"), (0, 0.0), "not one of its devices");
+    let drops = world.engine.drops();
+    assert_eq!((drops.get(DropReason::Reserved), drops.get(DropReason::Invalid)), (1, 1));
+    assert_eq!(world.engine.totals().readings, 7);
+    let (name, unit) =
+        world.engine.unit(world.engine.registry().get("one-1", "power").unwrap()).unwrap();
+    assert_eq!(&*name.metric, "power");
+    assert!(unit.state().kalman().estimate().is_some(), "it is filtered as any other");
+    let json = serde_json::to_string(&world.records.iter().find_map(|record| match record {
+        Record::Aggregate(a) if a.metric == "power" => Some(a.clone()),
+        _ => None,
+    }));
+    assert!(json.unwrap().contains(r#""source":"derived""#));
+}
+
+#[test]
+fn rows_do_not_depend_on_batches() {
+    for seed in 0..20 {
+        let mut rng = Rng(seed);
+        let mut second = 0;
+        let readings: Vec<(&str, i64, f64)> = (0..300)
+            .map(|_| {
+                second += rng.below(4) as i64;
+                (["t", "u"][rng.below(2) as usize], second, rng.below(100_000) as f64 / 1024.0)
+            })
+            .collect();
+        // A sensor has one value at a time.
+        let mut seen = BTreeSet::new();
+        let readings: Vec<_> = readings.into_iter().filter(|r| seen.insert((r.0, r.1))).collect();
+        let run = |sizes: &mut dyn FnMut() -> usize| {
+            let mut world = World::new(config());
+            world.engine.keep_details();
+            let mut values = Vec::new();
+            let mut rest = &readings[..];
+            while !rest.is_empty() {
+                let (batch, after) = rest.split_at(sizes().min(rest.len()));
+                rest = after;
+                for &(metric, second, value) in batch {
+                    world.push_metric(("one-1", metric), second, value);
+                }
+                world.cut(None);
+                values.append(&mut world.details);
+            }
+            world.end();
+            values.append(&mut world.details);
+            values
+        };
+        let expected = run(&mut || usize::MAX);
+        assert!(expected.len() > 100, "{}", expected.len());
+        assert_eq!(run(&mut || 1), expected, "seed {seed}, one by one");
+        assert_eq!(run(&mut || 1 + rng.below(9) as usize), expected, "seed {seed}");
+    }
+}
+
+#[test]
 fn from_chunks_of_any_batches_the_frames_give_the_same() {
     for seed in 0..60 {
         let mut rng = Rng(seed);
@@ -219,11 +312,17 @@ fn from_chunks_of_any_batches_the_frames_give_the_same() {
                 // The later, the higher their numbers: early ones go.
                 let number = rng.below(3) + batch / 15 * 2;
                 let seconds = batch as i64 * 10 + rng.below(20) as i64 - 10;
-                world.push(&format!("{device}-{number}"), seconds, rng.below(50) as f64);
+                let metric = if rng.below(3) == 0 { "u" } else { "t" };
+                let name = format!("{device}-{number}");
+                world.push_metric((&name, metric), seconds, rng.below(50) as f64);
             }
             let mut change = world.engine.meta().config.clone();
             let scale = [1.0, 0.5, 10.0][rng.below(3) as usize];
             change.layers[1].patch.scale = Some(scale);
+            if rng.below(3) == 0 {
+                let expression = ["t * u", "u - t", "2 * t"][rng.below(3) as usize];
+                change.derives = vec![derive("power", expression)];
+            }
             if rng.below(3) == 0 {
                 change.groups.reverse();
                 change.groups.truncate(1 + rng.below(2) as usize);

@@ -1,4 +1,4 @@
-//! Who feeds whom: groups come and go with their members.
+//! Who feeds whom: groups and derived metrics come and go with their members.
 //!
 //! Pure. Decided before a frame is written ([`Engine::plan_joins`]) and recorded in it, so that
 //! replay does not decide again: what it would decide by may by then be of a later batch.
@@ -6,17 +6,24 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{CoreConfig, Engine, StepOutput};
+use crate::analytics::derive::Expression;
 use crate::analytics::members::{Gate, UnitKind};
-use crate::analytics::settings::Settings;
+use crate::analytics::settings::{DeriveSettings, Settings};
 use crate::journal::frame::{Define, Frame, FrameReading, Join};
 use crate::reading::SeriesId;
 
+/// The metrics that it is computed from, in the order of its inputs.
+fn inputs(derive: &DeriveSettings) -> Vec<String> {
+    let expression = Expression::parse(&derive.expression);
+    expression.map(|expression| expression.inputs().to_vec()).unwrap_or_default()
+}
+
 impl Engine {
-    /// Completes a frame whose newcomers and leavers stand: defines the groups that newcomers are
+    /// Completes a frame whose newcomers and leavers stand: defines the units that newcomers are
     /// the first members of, lets go those whose last member leaves, and says who joins which. With
     /// a new configuration all that is decided anew.
     ///
-    /// A group whose name a series has, or that would be beyond `max_series`, is not made.
+    /// A unit whose name a series has, or that would be beyond `max_series`, is not made.
     pub fn plan_joins(&self, frame: &mut Frame) {
         let changed = frame
             .configuration
@@ -25,22 +32,34 @@ impl Engine {
         let is_changed = changed.is_some();
         let config = changed.as_ref().unwrap_or(&self.meta.config);
         let is_quiet = frame.define.is_empty() && frame.evict.is_empty() && !is_changed;
-        if is_quiet || config.groups.is_empty() && self.fed.is_empty() {
+        if is_quiet || config.groups.is_empty() && config.derives.is_empty() && self.fed.is_empty()
+        {
             return;
         }
         let leaving: BTreeSet<SeriesId> = frame.evict.iter().copied().collect();
-        let mut wanted: BTreeMap<(String, String), Vec<Join>> = BTreeMap::new();
+        let inputs: Vec<Vec<String>> = config.derives.iter().map(inputs).collect();
+        let mut wanted: BTreeMap<(String, String), (UnitKind, Vec<Join>)> = BTreeMap::new();
         {
             let mut consider = |series: SeriesId, device: &str, metric: &str| {
                 let units = config.groups.iter().filter_map(|g| g.device_of(device, metric));
                 let units: BTreeSet<String> = units.collect();
+                let group = |unit| (UnitKind::Group, unit, metric.to_owned(), 0);
+                let derived = config.derives.iter().zip(&inputs).filter_map(|(derive, inputs)| {
+                    let input = inputs.iter().position(|input| input == metric)? as u8;
+                    let unit = (UnitKind::Derived, device.to_owned(), derive.name.clone(), input);
+                    derive.is_of(device).then_some(unit)
+                });
+                let units: Vec<_> = units.into_iter().map(group).chain(derived).collect();
                 if units.is_empty() {
                     return;
                 }
                 let gate = Gate::of(&Settings::resolve(&config.layers, device, metric));
-                for unit in units {
-                    let joins = wanted.entry((unit, metric.to_owned())).or_default();
-                    joins.push(Join { unit: series, member: series, gate });
+                for (kind, device, metric, input) in units {
+                    let entry = wanted.entry((device, metric));
+                    let (first, joins) = entry.or_insert_with(|| (kind, Vec::new()));
+                    if *first == kind {
+                        joins.push(Join { unit: series, member: series, input, gate });
+                    }
                 }
             };
             if is_changed {
@@ -58,10 +77,10 @@ impl Engine {
         let mut room = (config.max_series + leaving.len()).saturating_sub(used);
         let mut free = self.free_slots(frame, room.min(wanted.len()));
         let mut kept = BTreeSet::new();
-        for ((device, metric), joins) in wanted {
+        for ((device, metric), (kind, joins)) in wanted {
             let known = self.registry.get(&device, &metric).filter(|unit| !leaving.contains(unit));
             let unit = match known {
-                Some(unit) if self.fed.contains(&unit.0) => unit,
+                Some(unit) if self.is_of_kind(unit, kind) => unit,
                 Some(_) => continue,
                 None => {
                     let is_taken = |d: &Define| d.device == device && d.metric == metric;
@@ -70,7 +89,7 @@ impl Engine {
                     }
                     let Some(series) = free.next() else { continue };
                     room -= 1;
-                    frame.define.push(Define { series, device, metric, kind: UnitKind::Group });
+                    frame.define.push(Define { series, device, metric, kind });
                     series
                 }
             };
@@ -87,6 +106,10 @@ impl Engine {
             }
         }
         frame.joins.sort_by_key(|join| (join.unit, join.member));
+    }
+
+    fn is_of_kind(&self, series: SeriesId, kind: UnitKind) -> bool {
+        self.unit(series).is_some_and(|(_, unit)| unit.state().kind_of_unit() == kind)
     }
 
     fn free_slots(&self, frame: &Frame, count: usize) -> impl Iterator<Item = SeriesId> + use<> {
@@ -119,7 +142,7 @@ impl Engine {
                 members.keep(&stay);
             }
             for join in joins {
-                members.join(join.member, join.gate);
+                members.join(join.member, join.input, join.gate);
                 changed = true;
             }
             if changed {

@@ -21,9 +21,10 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::analytics::derive::DerivePlan;
 use crate::analytics::fit::{Fit, FitMode, Job};
 use crate::analytics::members::UnitKind;
-use crate::analytics::settings::{GroupSettings, Layer, Settings};
+use crate::analytics::settings::{DeriveSettings, GroupSettings, Layer, Settings};
 use crate::analytics::step::{
     Details, Effects, Plan, StepContext, UnitCounts, UnitState, aggregate, alarm_record, forecast,
     view,
@@ -45,6 +46,9 @@ pub struct CoreConfig {
     /// Groups of series.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<GroupSettings>,
+    /// Metrics computed from others.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub derives: Vec<DeriveSettings>,
     /// IANA name of the site's zone.
     pub time_zone: String,
     /// Most series.
@@ -66,6 +70,7 @@ impl Default for CoreConfig {
         CoreConfig {
             layers: Vec::new(),
             groups: Vec::new(),
+            derives: Vec::new(),
             time_zone: "UTC".to_owned(),
             max_series: 10_000,
             max_panes: 16,
@@ -596,7 +601,7 @@ impl Engine {
             let plan = self.plan_for(kind, &name.device, &name.metric);
             let Some(Some(unit)) = self.units.get_mut(slot as usize) else { continue };
             let old = std::mem::replace(&mut unit.plan, plan);
-            if unit.included < frame.batch && old.settings != unit.plan.settings {
+            if unit.included < frame.batch && !old.is_like(&unit.plan) {
                 let now = EventTime::clamped(frame.processing_time.0);
                 unit.state.change_plan(&old, &unit.plan, now, &mut self.effects);
                 self.changed(slot, frame.batch, output);
@@ -616,8 +621,7 @@ impl Engine {
             if unit.included >= frame.batch {
                 continue;
             }
-            let mut changed =
-                unit.state.members_mut().is_some_and(|members| members.rewind(limit, now));
+            let mut changed = unit.state.rewind_members(limit, now);
             changed |= unit.state.is_beyond(limit)
                 && unit.state.rewind(&unit.plan, &context, now, &mut self.effects);
             if changed {
@@ -672,6 +676,7 @@ impl Engine {
         let state = match kind {
             UnitKind::Series => UnitState::new(&plan, frame.attended),
             UnitKind::Group => UnitState::new_group(&plan, frame.attended),
+            UnitKind::Derived => UnitState::new_derived(&plan, frame.attended),
         };
         let predecessor = self.departed.get(&series.0).copied().map(Box::new);
         self.registry.insert(series, device, metric);
@@ -716,18 +721,24 @@ impl Engine {
 
     /// Series with equal settings share one plan.
     fn plan_for(&mut self, kind: UnitKind, device: &str, metric: &str) -> Arc<Plan> {
-        let CoreConfig { layers, groups, .. } = &self.meta.config;
+        let CoreConfig { layers, groups, derives, .. } = &self.meta.config;
+        let mut derive = None;
         let settings = match kind {
             UnitKind::Series => Settings::resolve(layers, device, metric),
             UnitKind::Group => {
                 let group = groups.iter().find(|group| group.makes(device));
                 Settings::of_group(layers, group, device, metric)
             }
+            UnitKind::Derived => {
+                derive = derives.iter().find(|d| d.name == metric && d.is_of(device));
+                Settings::resolve(layers, device, metric)
+            }
         };
-        if let Some(plan) = self.plans.iter().find(|plan| plan.settings == settings) {
+        if let Some(plan) = self.plans.iter().find(|plan| plan.is_of(&settings, derive)) {
             return plan.clone();
         }
-        let plan = Arc::new(Plan::new(settings));
+        let plan = Plan::new(settings);
+        let plan = Arc::new(Plan { derive: derive.and_then(DerivePlan::new), ..plan });
         self.plans.push(plan.clone());
         plan
     }

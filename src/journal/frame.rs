@@ -13,7 +13,7 @@
 //! [configuration: length, bytes]                                   flag CONFIGURATION
 //! evict: n, n × series | define: n, n × (series, device text, metric text, kind u8)
 //! [gates: n, n × (scale f64, offset f64, z lateness, has valid u8, [low f64, high f64])
-//!  joins: n, n × (unit, member, gate index)]                       flag JOINS
+//!  joins: n, n × (unit, member, input u8, gate index)]             flag JOINS
 //! [fits: n, n × (series, defined, epoch, length, bytes)]           flag FITS
 //! deliveries: n, runs of consecutive packet ids until n: z difference of the first to the last id
 //!   of the run before, count − 1; then n × hash (6 bytes LE)
@@ -62,6 +62,8 @@ pub struct Join {
     pub unit: SeriesId,
     /// The series.
     pub member: SeriesId,
+    /// Which input of the unit it is; 0 in a group.
+    pub input: u8,
     /// How its values are to be read.
     pub gate: Gate,
 }
@@ -344,6 +346,7 @@ fn encode_joins(out: &mut Vec<u8>, joins: &[Join]) {
     for (join, index) in joins.iter().zip(indices) {
         put(out, u64::from(join.unit.0));
         put(out, u64::from(join.member.0));
+        out.push(join.input);
         put(out, index as u64);
     }
 }
@@ -360,11 +363,11 @@ fn decode_joins(input: &mut Input<'_>) -> Result<Vec<Join>, FrameError> {
         gates.push(Gate { scale, offset, valid, lateness });
     }
     let mut joins = Vec::new();
-    for _ in 0..input.count(3)? {
-        let (unit, member) = (input.series()?, input.series()?);
+    for _ in 0..input.count(4)? {
+        let (unit, member, number) = (input.series()?, input.series()?, input.byte()?);
         let index = usize::try_from(input.varint()?).map_err(|_| FrameError::Content)?;
         let gate = *gates.get(index).ok_or(FrameError::Content)?;
-        joins.push(Join { unit, member, gate });
+        joins.push(Join { unit, member, input: number, gate });
     }
     Ok(joins)
 }
@@ -659,7 +662,7 @@ mod tests {
             deliveries in prop::collection::vec((prop_oneof![any::<u16>(), 1u16..5], 0u64..1 << HASH_BITS), 0..20),
             drops in prop::collection::vec((0usize..12, 0u64..1000), 0..4),
             define in prop::collection::vec((any::<u32>(), ".{0,9}", "\\PC{0,9}", 0..UnitKind::ALL.len()), 0..3),
-            joins in prop::collection::vec((any::<u32>(), any::<u32>(), value(), value(), prop::option::of((value(), value())), any::<i64>()), 0..4),
+            joins in prop::collection::vec((any::<u32>(), any::<u32>(), any::<u8>(), value(), value(), prop::option::of((value(), value())), any::<i64>()), 0..4),
             evict in prop::collection::vec(any::<u32>(), 0..3),
             configuration in prop::option::of(prop::collection::vec(any::<u8>(), 0..50)),
             fits in prop::collection::vec((any::<u32>(), any::<u64>(), any::<u32>(), prop::collection::vec(any::<u8>(), 0..30)), 0..3),
@@ -671,8 +674,8 @@ mod tests {
             frame.fits = fits.into_iter().map(|(s, defined, epoch, fit)| FrameFit { series: SeriesId(s), defined, epoch, fit }).collect();
             frame.evict = evict.into_iter().map(SeriesId).collect();
             frame.define = define.into_iter().map(|(s, device, metric, kind)| Define { series: SeriesId(s), device, metric, kind: UnitKind::ALL[kind] }).collect();
-            frame.joins = joins.into_iter().map(|(unit, member, scale, offset, valid, lateness)| Join {
-                unit: SeriesId(unit), member: SeriesId(member), gate: Gate { scale, offset, valid, lateness },
+            frame.joins = joins.into_iter().map(|(unit, member, input, scale, offset, valid, lateness)| Join {
+                unit: SeriesId(unit), member: SeriesId(member), input, gate: Gate { scale, offset, valid, lateness },
             }).collect();
             for (reason, n) in drops { frame.drops.add(DropReason::ALL[reason], n); }
             frame.deliveries = deliveries.into_iter().map(|(packet_id, hash)| Delivery { packet_id, hash }).collect();

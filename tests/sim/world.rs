@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use weir::analytics::alarm::Severity;
-use weir::analytics::settings::{Align, Layer, Patch, ThresholdSettings, WindowSettings};
+use weir::analytics::settings::{
+    Align, GroupSettings, Layer, Patch, ThresholdSettings, WindowSettings,
+};
 use weir::config::ForwardKind;
 use weir::decoder::settings::{Subscription, Values};
 use weir::engine::{CoreConfig, Engine};
@@ -127,6 +129,14 @@ fn config(rng: &mut Rng) -> CoreConfig {
     let held = threshold("held", [0, 2, 10][rng.below(3) as usize]);
     CoreConfig {
         layers: vec![layer(patch), alarm(threshold("at-once", 0)), alarm(held)],
+        groups: vec![GroupSettings {
+            name: "together".to_owned(),
+            device: vec!["*".to_owned()],
+            metric: vec!["*".to_owned()],
+            by: None,
+            estimate: true,
+            forecast: false,
+        }],
         max_series: 100,
         max_panes: 1 + rng.below(4) as usize,
         max_ahead: 300 * SECOND,
@@ -562,6 +572,12 @@ impl World {
             assert_eq!(found, (count, sum as f64), "seed {seed}: totals of {device}");
             self.outcome.readings += count;
         }
+        // Their group: all of it, and nothing twice.
+        let published = self.model.published.values();
+        let all =
+            published.fold((0, 0.0), |(n, total), &(count, sum)| (n + count, total + sum as f64));
+        let together = totals.get("together").copied().unwrap_or_default();
+        assert_eq!(together, all, "seed {seed}: totals of the group");
         for (key, &(count, sum)) in &self.model.panes {
             let found = panes.get(key).copied().unwrap_or_default();
             assert_eq!(found, (count, sum as f64), "seed {seed}: pane {key:?}");
