@@ -56,7 +56,8 @@ pub struct Aggregate {
     /// Its time.
     #[serde(serialize_with = "time", deserialize_with = "untime")]
     pub last_time: EventTime,
-    /// Seconds of the pane that lie between readings no further apart than is usual for the series.
+    /// Seconds of the pane for which its readings speak: each until the next one, at most for three
+    /// intervals that are usual for the series.
     pub covered_s: f64,
     /// Readings that the filter's gate rejected; they are in all the numbers above.
     pub outliers: u64,

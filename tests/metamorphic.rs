@@ -59,6 +59,20 @@ hold = "3s"
 match = { device = "given" }
 kalman = { observation_sd = 0.5, level_sd = 1.0 }
 [[profile]]
+match = { device = ["count*", "door*"] }
+valid = [-1e9, 1e9]
+windows = [{ size = "1m", time_weighted = true }, { size = "1h", slide = "10m", time_weighted = true }]
+[[profile]]
+match = { device = "count" }
+kind = "counter"
+scale = 0.1
+offset = -5
+lateness = "0s"
+[[profile]]
+match = { device = "door" }
+kind = "state"
+hold = "3s"
+[[profile]]
 match = { device = "off" }
 kalman = { model = "off" }
 lateness = "0s"
@@ -124,7 +138,7 @@ fn real() -> Vec<Reading> {
 }
 
 /// What came of one series, without the numbers of batches.
-#[derive(Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 struct Results {
     /// Each reading's estimate, or that there is none. The text of a float has all its bits.
     estimates: Vec<String>,
@@ -151,8 +165,8 @@ fn take(outcome: &mut Outcome, output: StepOutput) {
     for detail in output.details {
         let results = outcome.entry(key(&detail.name.device, &detail.name.metric)).or_default();
         let readings = detail.details.readings.iter();
-        results.estimates.extend(readings.map(|(time, value, update, kalman)| {
-            format!("{time} {value:?} {update:?} {:?}", kalman.state_and_covariance())
+        results.estimates.extend(readings.map(|(time, value, update, kalman, score)| {
+            format!("{time} {value:?} {update:?} {:?} {score:?}", kalman.state_and_covariance())
         }));
         results.slots.extend(detail.details.slots.iter().map(|slots| format!("{slots:?}")));
     }
@@ -161,7 +175,7 @@ fn take(outcome: &mut Outcome, output: StepOutput) {
             let results = outcome.entry(key(&alarm.device, &alarm.metric)).or_default();
             results.alarms.push(serde_json::to_string(alarm).expect("JSON"));
         }
-        if let Record::Aggregate(mut aggregate) = record {
+        if let Record::Aggregate(mut aggregate) | Record::View(mut aggregate) = record {
             aggregate.part = 0;
             let results = outcome.entry(key(&aggregate.device, &aggregate.metric)).or_default();
             let size = aggregate.end.nanos() - aggregate.start.nanos();
@@ -273,6 +287,59 @@ fn cutting_into_batches_changes_nothing() {
             counts.matches(nothing).count() < series - 4,
             "hardly any with {nothing}: {counts}"
         );
+    }
+}
+
+/// Counters and states, set and to be found, with slow and quick changes, gaps and resets.
+fn kinds(seed: u64) -> Vec<Reading> {
+    let mut rng = Rng::new(seed);
+    let mut readings = Vec::new();
+    for (device, interval) in [("count", 7), ("count-found", 20), ("door", 40), ("door-found", 90)]
+    {
+        let (mut time, mut value) = (START, 0.0);
+        if device == "count-found" {
+            value = 4e6;
+        }
+        while time < START + 6 * 3600 * SECOND {
+            if device.starts_with("count") {
+                value += rng.below(50) as f64;
+                if device == "count" && rng.below(300) == 0 {
+                    value = 0.0;
+                }
+            } else if rng.chance(10) {
+                value = 1.0 - value;
+            }
+            readings.push(reading(device, time, value));
+            let gap = if rng.below(200) == 0 { 900 } else { 0 };
+            time += (interval + gap) * SECOND + rng.below(1000) as i64 * SECOND / 1000;
+        }
+    }
+    readings.sort_by_key(|r| r.time);
+    readings
+}
+
+#[test]
+fn cutting_counters_and_states_changes_nothing() {
+    for seed in 0..SEEDS {
+        let readings = kinds(seed);
+        let outcome = cuts_do_not_matter(&format!("kinds, seed {seed}"), &readings, seed);
+        for (device, field) in [
+            ("count", "\"rate\":"),
+            ("count-found", "\"rate\":"),
+            ("door", "\"durations\":"),
+            ("door-found", "\"durations\":"),
+        ] {
+            let all: Vec<&String> = outcome[device].aggregates.values().flatten().collect();
+            let with = all.iter().filter(|text| text.contains(field)).count();
+            assert!(with * 2 > all.len(), "{device}: {with} of {}", all.len());
+            let views = all.iter().filter(|text| text.contains("\"slide_s\":600.0")).count();
+            assert!(views > 25, "{device}: {views}");
+            let own: Vec<Reading> =
+                readings.iter().filter(|r| r.device == device).cloned().collect();
+            let alone = play(&own, || 50);
+            let among = Outcome::from([(device.to_owned(), outcome[device].clone())]);
+            assert_same(&format!("kinds alone, seed {seed}"), &among, &alone);
+        }
     }
 }
 

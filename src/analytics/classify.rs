@@ -6,8 +6,8 @@
 //!
 //! - **Counter**: whole numbers from 0 that never fall except to less than half (a reset; at most one
 //!   in ten readings, in fifty from [`SMALL_COUNTER`] on), and
-//!   - large ones (65,536 is more than any 16-bit register shows) of which at least half rise, or,
-//!     from [`SMALL_COUNTER`] readings on, at least twenty;
+//!   - large ones (from 2²⁰ on: no 16-bit register shows that, nor an air pressure in pascal) of which
+//!     at least half rise, or, from [`SMALL_COUNTER`] readings on, at least twenty;
 //!   - or, from [`SMALL_COUNTER`] readings on, of any size of which nine in ten rise. An oven that
 //!     heats up may rise 50 times in a row in whole tenths; it will have stopped by then, or its
 //!     sensor's noise will have shown.
@@ -36,8 +36,8 @@ use crate::reading::Finite;
 pub const LOOK_EVERY: u64 = 50;
 /// Readings before a counter is believed that shows no large numbers.
 pub const SMALL_COUNTER: u64 = 400;
-/// Larger than what a 16-bit register shows.
-const LARGE: f64 = 65_536.0;
+/// Larger than what 16-bit registers and most gauges show.
+const LARGE: f64 = 1_048_576.0;
 /// Rises that a large counter which mostly stands still must show.
 const RISES_MIN: u64 = 20;
 /// Falls without reset that no counter has.

@@ -10,7 +10,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::kalman;
+use super::{holt_winters, kalman};
 
 /// What becomes of a job.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -28,6 +28,8 @@ pub enum FitMode {
 pub enum Job {
     /// For the filter's noise.
     Noise(Box<kalman::FitJob>),
+    /// For the forecast's model.
+    Forecast(Box<holt_winters::FitJob>),
 }
 
 /// The result of a [`Job`].
@@ -36,6 +38,9 @@ pub enum Fit {
     /// Of [`Job::Noise`].
     #[serde(rename = "k")]
     Noise(kalman::Fit),
+    /// Of [`Job::Forecast`].
+    #[serde(rename = "h")]
+    Forecast(holt_winters::Fit),
 }
 
 impl Job {
@@ -43,6 +48,7 @@ impl Job {
     pub fn run(&self) -> Option<Fit> {
         match self {
             Job::Noise(job) => job.run().map(Fit::Noise),
+            Job::Forecast(job) => job.run().map(Fit::Forecast),
         }
     }
 }

@@ -11,6 +11,7 @@ use crate::reading::SECOND;
 mod alarm;
 mod custom;
 mod derive;
+mod detectors;
 mod forecast;
 mod glob;
 mod group;
@@ -22,8 +23,9 @@ mod window;
 pub use alarm::{DETECTOR_NAMES, THRESHOLDS_MAX, ThresholdSettings};
 pub use custom::{CustomSettings, METRICS_MAX, STATES_MAX, is_covariance};
 pub use derive::DeriveSettings;
+pub use detectors::{DetectorPatch, DetectorSettings};
 pub use forecast::{
-    ForecastInitial, ForecastPatch, ForecastSettings, SLOTS_MAX, Seasonal, Smoothing, Trend,
+    ForecastInitial, ForecastPatch, ForecastSettings, Log, SLOTS_MAX, Seasonal, Smoothing, Trend,
 };
 pub use glob::{glob_covers, glob_matches, glob_meets};
 pub use group::{GroupSettings, KEY};
@@ -63,6 +65,9 @@ pub struct Settings {
     /// The configured alarms, at most [`THRESHOLDS_MAX`], each name once; in order of configuration.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub thresholds: Vec<ThresholdSettings>,
+    /// The statistical detectors.
+    #[serde(default)]
+    pub alarms: DetectorSettings,
     /// For [`Kind::State`], which is neither filtered nor forecast by default: whether the layer
     /// that sets `kind`, or one behind it, sets the filter, …
     pub kalman_asked: bool,
@@ -85,6 +90,7 @@ impl Default for Settings {
             windows: vec![WindowSettings::default()],
             forecast: Some(ForecastSettings::default()),
             thresholds: Vec::new(),
+            alarms: DetectorSettings::default(),
             kalman_asked: false,
             forecast_asked: false,
         }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::analytics::alarm::{self, Active, Thresholds};
+use crate::analytics::alarm::{self, Active, DetectorPlan, Detectors, ReadingSeen, Thresholds};
 use crate::analytics::classify::Classifier;
 use crate::analytics::derive::{DerivePlan, Derived, Evaluated};
 use crate::analytics::fit::{Fit, FitMode, Job};
@@ -25,10 +25,10 @@ use crate::batch::states::States;
 use crate::batch::view::Views;
 use crate::journal::frame::FrameReading;
 use crate::output::{Aggregate, Alarm, Estimate, Forecast, Record, step_seconds};
-use crate::reading::{AttendedTime, EventTime, Finite, SeriesId};
+use crate::reading::{AttendedTime, EventTime, Finite, SECOND, SeriesId};
 
-/// Gaps beyond this many usual intervals do not count as covered.
 const SECONDS_PER_HOUR: f64 = 3600.0;
+/// For how many usual intervals a reading speaks when no other follows.
 const COVERED_INTERVALS: f64 = 3.0;
 /// Why the alarms of a series end with it.
 const LEFT: &str = "the series was silent for so long that it was given up";
@@ -42,6 +42,8 @@ pub struct Plan {
     pub kalman: KalmanPlan,
     /// The forecaster's constants.
     pub forecast: Option<ForecastPlan>,
+    /// The detectors' constants.
+    pub alarms: DetectorPlan,
     /// Of a metric that is computed from others.
     pub derive: Option<DerivePlan>,
 }
@@ -51,7 +53,8 @@ impl Plan {
     pub fn new(settings: Settings) -> Plan {
         let kalman = KalmanPlan::new(&settings.kalman);
         let forecast = settings.forecast.as_ref().map(ForecastPlan::new);
-        Plan { settings, kalman, forecast, derive: None }
+        let alarms = DetectorPlan::new(&settings.alarms, forecast.as_ref().map(ForecastPlan::step));
+        Plan { settings, kalman, forecast, alarms, derive: None }
     }
 
     /// Whether it is the plan for these settings.
@@ -181,6 +184,9 @@ pub struct UnitState {
     /// The configured alarms.
     #[serde(rename = "t", default, skip_serializing_if = "Thresholds::is_empty")]
     thresholds: Thresholds,
+    /// The statistical detectors.
+    #[serde(rename = "d", default)]
+    detectors: Box<Detectors>,
     /// All active alarms, whoever raised them.
     #[serde(rename = "e", default, skip_serializing_if = "Active::is_empty")]
     alarms: Active,
@@ -188,7 +194,7 @@ pub struct UnitState {
     #[serde(rename = "m", default, skip_serializing_if = "Option::is_none")]
     members: Option<Box<Members>>,
     /// Of a metric that is computed from others: their join.
-    #[serde(rename = "d", default, skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "j", default, skip_serializing_if = "Option::is_none")]
     derived: Option<Box<Derived>>,
     /// Raised when what was asked for before must not be adopted any more.
     #[serde(rename = "z", default, skip_serializing_if = "is_zero")]
@@ -230,6 +236,7 @@ impl UnitState {
             severed: false,
             views: Views::default(),
             thresholds: Thresholds::default(),
+            detectors: Box::default(),
             alarms: Active::default(),
             members: None,
             derived: None,
@@ -289,6 +296,7 @@ impl UnitState {
         epoch == self.fit_epoch
             && match fit {
                 Fit::Noise(fit) => self.kalman.offer(fit),
+                Fit::Forecast(fit) => self.forecaster.as_mut().is_some_and(|f| f.offer(fit)),
             }
     }
 
@@ -391,6 +399,7 @@ impl UnitState {
             self.panes.next_deadline(pending),
             self.order.next_deadline(),
             self.thresholds.next_deadline(),
+            self.detectors.next_deadline(),
         ];
         deadlines.into_iter().flatten().min()
     }
@@ -402,10 +411,12 @@ impl UnitState {
             + self.kalman.heap_bytes()
             + self.thresholds.heap_bytes()
             + self.alarms.heap_bytes()
+            + size_of::<Detectors>()
+            + self.detectors.heap_bytes()
             + self.views.heap_bytes()
             + self.members.as_ref().map_or(0, |members| members.heap_bytes())
             + self.derived.as_ref().map_or(0, |derived| derived.heap_bytes())
-            + self.forecaster.as_ref().map_or(0, |_| size_of::<Forecaster>() + 512)
+            + self.forecaster.as_ref().map_or(0, |f| size_of::<Forecaster>() + f.heap_bytes())
     }
 
     /// Takes the batch's readings of this series, or of the unit's members, in canonical order.
@@ -448,7 +459,7 @@ impl UnitState {
         effects: &mut Effects,
     ) {
         let settings = &plan.settings;
-        let events = effects.events.len();
+        let (events, closed) = (effects.events.len(), effects.closed.len());
         self.counts.readings += readings.len() as u64;
         self.seen = context.pane.attended;
         for reading in readings {
@@ -474,7 +485,11 @@ impl UnitState {
             if self.last.is_some_and(|last| time < last.time) {
                 self.counts.unordered += 1;
                 let watermark = self.watermark(plan);
+                let before = effects.closed.len();
                 self.fill(plan, context, (time, value), watermark, false, effects);
+                self.carry(plan, &mut effects.closed[before..]);
+                let attended = context.pane.attended;
+                self.detectors.heard(&plan.alarms, attended, time, &mut effects.events);
             } else if settings.hold > 0 && self.derived.is_none() || self.order.held() > 0 {
                 // Readings held under an earlier setting go first.
                 let deadline = AttendedTime(context.pane.attended.0 + settings.hold);
@@ -488,7 +503,7 @@ impl UnitState {
         self.release(plan, context, effects);
         self.panes.close_passed(self.watermark(plan), &mut effects.closed);
         self.follow(effects, events);
-        self.view(plan, context, effects);
+        self.view(plan, context, effects, closed);
     }
 
     /// The watermark behind the readings that have had their turn: those still held must find the
@@ -504,16 +519,20 @@ impl UnitState {
             return false;
         }
         self.take_due(plan, context, effects);
-        let events = effects.events.len();
+        let (events, closed) = (effects.events.len(), effects.closed.len());
         // Readings before timers: one may break a hold.
         self.release(plan, context, effects);
         let (settings, attended) = (&plan.settings, context.pane.attended);
         let unit = settings.unit.as_deref();
         self.thresholds.tick(&settings.thresholds, unit, attended, &mut effects.events);
+        let now = EventTime::clamped(context.pane.now.0);
+        self.detectors.tick(&plan.alarms, attended, now, &mut effects.events);
         self.follow(effects, events);
         let pending = self.order.pending_watermark(settings.lateness);
+        let before = effects.closed.len();
         self.panes.close_due(attended, pending, &mut effects.closed);
-        self.view(plan, context, effects);
+        self.carry(plan, &mut effects.closed[before..]);
+        self.view(plan, context, effects, closed);
         true
     }
 
@@ -523,15 +542,17 @@ impl UnitState {
         let attended = AttendedTime(i64::MAX);
         let end = StepContext { pane: PaneContext { attended, ..context.pane }, ..context };
         self.take_due(plan, &end, effects);
-        let events = effects.events.len();
+        let (events, closed) = (effects.events.len(), effects.closed.len());
         self.release(plan, &context, effects);
         self.follow(effects, events);
         let events = effects.events.len();
         let now = EventTime::clamped(context.pane.now.0);
         self.alarms.end_all(now, LEFT, &mut effects.events);
         self.follow(effects, events);
+        let before = effects.closed.len();
         self.panes.close_all(&mut effects.closed);
-        self.view(plan, &context, effects);
+        self.carry(plan, &mut effects.closed[before..]);
+        self.view(plan, &context, effects, closed);
     }
 
     /// Takes in the events since the first `seen` of them.
@@ -542,6 +563,7 @@ impl UnitState {
     /// Forgets what only time could still raise: a recording ended.
     pub fn forget_waiting(&mut self) {
         self.thresholds.forget_waiting();
+        self.detectors.forget_waiting();
     }
 
     /// Follows a change of settings: windows that stay keep their panes, a forecaster whose
@@ -566,6 +588,7 @@ impl UnitState {
         self.follow(effects, events);
         let scale = |plan: &Plan| (plan.settings.scale, plan.settings.offset);
         let rescaled = scale(old) != scale(new);
+        let events = effects.events.len();
         if rescaled {
             self.panes.close_all(&mut effects.closed);
             self.views.clear();
@@ -581,7 +604,8 @@ impl UnitState {
         }
         let (before, kind) = (self.kind(old), self.kind(new));
         if rescaled || before != kind {
-            self.restart_models(new);
+            self.restart_models(new, now, effects);
+            self.follow(effects, events);
         } else if old.settings.forecast != new.settings.forecast
             || forecasts(before, old) != forecasts(kind, new)
         {
@@ -594,8 +618,9 @@ impl UnitState {
         }
     }
 
-    /// Starts filter and forecaster anew, since what they are to see is not what they saw.
-    fn restart_models(&mut self, plan: &Plan) {
+    /// Starts filter, forecaster and detectors anew, since what they are to see is not what they saw.
+    fn restart_models(&mut self, plan: &Plan, now: EventTime, effects: &mut Effects) {
+        self.detectors.restart(now, &mut effects.events);
         self.kalman = Kalman::new(&plan.kalman);
         self.fit_epoch = self.fit_epoch.wrapping_add(1);
         self.forecaster = forecasts(self.kind(plan), plan).then(|| Box::new(Forecaster::new()));
@@ -618,6 +643,7 @@ impl UnitState {
         if self.order.max_time().is_none_or(|max| max <= to) {
             return false;
         }
+        let closed = effects.closed.len();
         // Readings held from that wrong future count in their panes; in the filter they would move
         // its frontier there again.
         let watermark = self.watermark(plan);
@@ -631,6 +657,7 @@ impl UnitState {
         }
         self.order.rewind(to);
         self.thresholds.rewind(to);
+        self.detectors.rewind(to);
         self.kalman.rewind(&plan.kalman, to);
         self.fit_epoch = self.fit_epoch.wrapping_add(1);
         // Its slots lie in the future; the season's phase would be wrong.
@@ -638,8 +665,8 @@ impl UnitState {
         if let Some(last) = &mut self.last {
             last.time = last.time.min(to);
         }
+        self.view(plan, context, effects, closed);
         self.views.rewind(to);
-        self.view(plan, context, effects);
         true
     }
 
@@ -689,20 +716,15 @@ impl UnitState {
         }
         let gated = matches!(update.verdict, Verdict::Gated);
         self.counts.outliers += u64::from(gated);
-        let stretch = before.filter(|_| self.is_covered(time)).map(|last| Stretch {
-            from: last.time,
-            to: time,
-            value: last.value,
-            is_state: kind == Kind::State,
-        });
-        if let Some(stretch) = &stretch {
-            self.panes.cover(stretch);
-        }
+        let stretch = self.stretch(plan, Some(time));
+        self.learn_interval(time);
+        let closed = effects.closed.len();
         // As of this reading's turn: held readings that follow must still find their panes.
         let watermark = Watermark::behind(time, plan.settings.lateness);
         self.fill(plan, context, (time, value), watermark, gated, effects);
         if let Some(stretch) = &stretch {
-            self.panes.cover_opened(stretch);
+            self.panes.cover(stretch);
+            effects.closed[closed..].iter_mut().for_each(|pane| pane.cover(stretch));
         }
         if let Some(step) = &step {
             self.panes.count_increase(time, step, since);
@@ -726,6 +748,7 @@ impl UnitState {
             self.counts.shifts += 1;
         }
         let mut slot_closed = false;
+        let mut closed = None;
         if let (Some(forecaster), Some(plan), Some(signal)) =
             (&mut self.forecaster, &plan.forecast, signal)
             && !gated
@@ -736,25 +759,55 @@ impl UnitState {
             if let Some(slots) = forecaster.observe(plan, time, signal) {
                 effects.slot_closed = true;
                 slot_closed = true;
+                closed = Some(slots);
                 if let Some(details) = &mut effects.details {
                     details.slots.push(slots);
+                    if let Some(origins) = &effects.origins {
+                        details.outlooks.extend(outlook(forecaster, plan, &slots, origins));
+                    }
+                }
+                if let Some(job) = forecaster.take_fit_job(plan) {
+                    self.begin_fit(Job::Forecast(Box::new(job)), context.fits, effects);
                 }
             }
         }
         if slot_closed && let Some(signal) = signal {
             self.look_ahead(plan, time, signal, effects);
         }
+        self.detect(plan, context, (time, signal, &update, closed), kind, effects);
         let rate = signal.filter(|_| kind == Kind::Counter);
         self.last = Some(Last { time, value, rate, update: Some(update) });
         self.severed = false;
         if let (Some(details), Some(signal)) = (&mut effects.details, signal) {
-            details.readings.push((time, signal, update, self.kalman.clone()));
+            let score = self.detectors.score();
+            details.readings.push((time, signal, update, self.kalman.clone(), score));
         }
         effects.filtered = true;
         // Counts from the next reading on; panes keep what they have.
         if plan.settings.kind.fixed().is_none() && self.classifier.observe(raw) {
-            self.restart_models(plan);
+            self.restart_models(plan, time, effects);
         }
+    }
+
+    /// The detectors look at a reading in order. Of a state they only see that it comes.
+    fn detect(
+        &mut self,
+        plan: &Plan,
+        context: &StepContext<'_>,
+        (time, signal, update, closed): (EventTime, Option<Finite>, &Update, Option<SlotsClosed>),
+        kind: Kind,
+        effects: &mut Effects,
+    ) {
+        let (plan, attended, events) = (&plan.alarms, context.pane.attended, &mut effects.events);
+        let Some(value) = signal.filter(|_| kind != Kind::State) else {
+            self.detectors.heard(plan, attended, time, events);
+            return;
+        };
+        if let Some(slots) = &closed {
+            self.detectors.slot(plan, slots, time, events);
+        }
+        let reading = ReadingSeen { time, value, attended, update };
+        self.detectors.reading(plan, &reading, events);
     }
 
     /// A slot closed: alarms that look ahead see what is expected now.
@@ -793,33 +846,61 @@ impl UnitState {
             time,
             value,
             outlier,
+            self.last.map(|last| last.time),
             &mut effects.closed,
         );
     }
 
-    /// Learns the usual interval, and says whether the time since the last reading counts as covered.
-    fn is_covered(&mut self, time: EventTime) -> bool {
-        let Some(last) = &self.last else { return false };
+    /// Learns the usual interval.
+    fn learn_interval(&mut self, time: EventTime) {
+        let Some(last) = &self.last else { return };
         let seconds = time.seconds_since(last.time);
         if seconds <= 0.0 {
-            return false;
+            return;
         }
         if self.interval == 0.0 {
             self.interval = seconds;
         }
-        let covered = seconds <= COVERED_INTERVALS * self.interval;
         self.interval += (seconds.min(10.0 * self.interval) - self.interval) / 8.0;
-        covered
     }
 
-    /// Turns the panes that closed into views.
-    fn view(&mut self, plan: &Plan, context: &StepContext<'_>, effects: &mut Effects) {
+    /// The time for which the last reading speaks: until the next one, `until`, and at most for some
+    /// usual intervals. Nothing before these are known.
+    fn stretch(&self, plan: &Plan, until: Option<EventTime>) -> Option<Stretch> {
+        let last = self.last.filter(|_| !self.severed && self.interval > 0.0)?;
+        let most = (COVERED_INTERVALS * self.interval * SECOND as f64) as i64;
+        let far = EventTime::clamped(last.time.nanos().saturating_add(most));
+        Some(Stretch {
+            from: last.time,
+            to: until.map_or(far, |until| until.min(far)),
+            value: last.value,
+            is_state: self.kind(plan) == Kind::State,
+        })
+    }
+
+    /// Credits panes that closed before the next reading in order; see [`Pane::cover`].
+    fn carry(&self, plan: &Plan, closed: &mut [Pane]) {
+        if !closed.is_empty()
+            && let Some(stretch) = self.stretch(plan, None)
+        {
+            closed.iter_mut().for_each(|pane| pane.cover(&stretch));
+        }
+    }
+
+    /// Turns the panes that closed, `from` this one on, into views.
+    fn view(&mut self, plan: &Plan, context: &StepContext<'_>, effects: &mut Effects, from: usize) {
         let windows = &plan.settings.windows;
+        let closed = &effects.closed[from..];
         // Nearly all series have none, and most steps close nothing.
-        if effects.closed.is_empty() || windows.iter().all(|window| window.slide.is_none()) {
+        if closed.is_empty() || windows.iter().all(|window| window.slide.is_none()) {
             return;
         }
-        for pane in &effects.closed {
+        let latest = context.pane.now.0.saturating_add(context.pane.max_ahead);
+        for pane in closed {
+            // What a wrong clock stamped would be later than all that is to come.
+            if context.pane.clock_trusted && pane.start.nanos() > latest {
+                continue;
+            }
             if let Some(window) = windows.get(usize::from(pane.window)) {
                 effects.views.extend(self.views.take(window, context.pane.zone, pane));
             }
@@ -868,6 +949,22 @@ fn computed((time, value): Evaluated) -> Option<FrameReading> {
     Some(FrameReading { series: SeriesId(0), time, value: value?, dedup: false })
 }
 
+/// The forecast now that `slots` have closed, if an origin lies at their ends.
+fn outlook(
+    forecaster: &Forecaster,
+    plan: &ForecastPlan,
+    slots: &SlotsClosed,
+    origins: &Origins,
+) -> Option<Outlook> {
+    let (start, every) = (slots.start.nanos(), origins.every.max(1));
+    let origin = start.saturating_add(i64::from(slots.closed).saturating_mul(plan.step()));
+    if origin.div_euclid(every) == start.div_euclid(every) {
+        return None;
+    }
+    let (forecast, class1) = forecaster.forecast_class1(plan, (origins.steps)(plan))?;
+    Some(Outlook { forecast, class1 })
+}
+
 /// What a unit's step leaves behind for the engine to turn into records.
 #[derive(Clone, Debug, Default)]
 pub struct Effects {
@@ -886,15 +983,38 @@ pub struct Effects {
     /// Where wanted ([`Engine::keep_details`](crate::engine::Engine::keep_details)): what a live
     /// run does not look at.
     pub details: Option<Box<Details>>,
+    /// Of the details: where forecasts are wanted.
+    pub origins: Option<Origins>,
 }
 
 /// What the step went through, reading by reading and slot by slot.
 #[derive(Clone, Debug, Default)]
 pub struct Details {
-    /// Each reading that reached the filter, with what the filter made of it and its state after.
-    pub readings: Vec<(EventTime, Finite, Update, Kalman)>,
+    /// Each reading that reached the filter, with what the filter made of it, its state after, and
+    /// the anomaly score.
+    pub readings: Vec<(EventTime, Finite, Update, Kalman, f64)>,
     /// Each slot that closed, with what had been forecast for it.
     pub slots: Vec<SlotsClosed>,
+    /// Forecasts made at the origins asked for, in order.
+    pub outlooks: Vec<Outlook>,
+}
+
+/// Asks for forecasts to be judged later: at the end of the first slot to close at or behind each multiple of a time.
+#[derive(Clone, Copy, Debug)]
+pub struct Origins {
+    /// That time, nanoseconds; ≥ 1.
+    pub every: i64,
+    /// How many steps a series' forecast takes.
+    pub steps: fn(&ForecastPlan) -> usize,
+}
+
+/// A forecast with what it would have been.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outlook {
+    /// As it is published.
+    pub forecast: crate::analytics::holt_winters::Forecast,
+    /// The ends of its intervals by class 1 alone, before calibration.
+    pub class1: Vec<[f64; 2]>,
 }
 
 /// The record of a closed pane.

@@ -37,6 +37,10 @@ pub struct Pane {
     /// Opened behind the watermark, so that only its deadline closes it.
     #[serde(rename = "l")]
     late: bool,
+    /// Opened after another part of it that took readings in order: what time they cover was
+    /// credited to that one.
+    #[serde(rename = "a", default, skip_serializing_if = "std::ops::Not::not")]
+    again: bool,
     /// Attended time at which it closes whatever the watermark.
     #[serde(rename = "d")]
     deadline: AttendedTime,
@@ -60,14 +64,14 @@ pub struct Pane {
     pub states: Option<Box<States>>,
 }
 
-/// The time between two readings in order, with the value that lasts through it.
+/// The time for which a reading speaks: until the next one in order, but not for long.
 #[derive(Clone, Copy, Debug)]
 pub struct Stretch {
-    /// When the earlier one was measured.
+    /// When it was measured.
     pub from: EventTime,
-    /// When the later one was.
+    /// Until when it speaks, exclusive.
     pub to: EventTime,
-    /// The earlier one.
+    /// The reading.
     pub value: Finite,
     /// Whether it is a state whose durations are kept.
     pub is_state: bool,
@@ -139,7 +143,13 @@ impl Pane {
             + self.states.as_ref().map_or(0, |s| size_of::<States>() + s.heap_bytes())
     }
 
-    fn cover(&mut self, stretch: &Stretch) {
+    /// Credits it with what of a stretch lies in it. A pane that closes before the next reading in order
+    /// is credited with all that its last one may still speak for: so it does not matter whether the
+    /// watermark closes it or its deadline.
+    pub fn cover(&mut self, stretch: &Stretch) {
+        if self.again {
+            return;
+        }
         let nanos = stretch.to.min(self.end).nanos() - stretch.from.max(self.start).nanos();
         if nanos <= 0 {
             return;
@@ -161,7 +171,8 @@ impl Pane {
 
 impl Panes {
     /// Puts a reading into its pane of every window. Panes that must close on the way go to `closed`.
-    /// `patience`: nanoseconds of attended time that a pane stays open after its end.
+    /// `patience`: nanoseconds of attended time that a pane stays open after its end. `last`: time of
+    /// the last reading in order before this one.
     #[expect(clippy::too_many_arguments, reason = "one reading with all it is judged by")]
     pub fn add(
         &mut self,
@@ -172,6 +183,7 @@ impl Panes {
         time: EventTime,
         value: Finite,
         outlier: bool,
+        last: Option<EventTime>,
         closed: &mut Vec<Pane>,
     ) {
         for (index, window) in windows.iter().enumerate() {
@@ -200,6 +212,7 @@ impl Panes {
                         end,
                         part: context.batch,
                         late: watermark.has_passed(end),
+                        again: last.is_some_and(|last| last >= start),
                         deadline: deadline(start, end),
                         clock_untrusted: false,
                         moments: Moments::new(time, value),
@@ -222,16 +235,10 @@ impl Panes {
         }
     }
 
-    /// Credits a stretch to the open panes that it touches: before the reading at its end is added,
-    /// which may close them. Panes without readings do not exist and are not credited.
+    /// Credits a stretch to the open panes that it touches. Panes without readings do not exist and are
+    /// not credited.
     pub fn cover(&mut self, stretch: &Stretch) {
         self.open.iter_mut().for_each(|pane| pane.cover(stretch));
-    }
-
-    /// … and, after that reading was added, to the panes that it opened.
-    pub fn cover_opened(&mut self, stretch: &Stretch) {
-        let opened = |pane: &&mut Pane| pane.moments.count() == 1 && pane.holds(stretch.to);
-        self.open.iter_mut().filter(opened).for_each(|pane| pane.cover(stretch));
     }
 
     /// Adds a counter's step, which took `nanos`, to the panes of the reading at its end, `time`.

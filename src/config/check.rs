@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use super::units::about_size;
 use super::{Config, Mqtt};
 use crate::analytics::derive::{Expression, ROWS_MAX};
+use crate::analytics::holt_winters::ForecastPlan;
 use crate::analytics::kalman::KalmanPlan;
-use crate::analytics::settings::{KalmanModel, Layer, Settings};
+use crate::analytics::settings::{KalmanModel, KindSetting, Layer, Settings, WindowSettings};
 
 /// What things cost. All estimates of size are here and nowhere else; measured values go here.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,12 +27,23 @@ pub struct MemoryModel {
     pub kalman_auto: u64,
     /// An open pane's moments; bytes.
     pub pane: u64,
+    /// A pane's increase, where the series may be a counter; bytes.
+    pub increase: u64,
+    /// A pane's durations, where the series is set to be a state; bytes.
+    pub states: u64,
+    /// … and where it may be found to be one, which has eight states at most; bytes.
+    pub states_found: u64,
     /// An open pane's quantile sketch; bytes.
     pub sketch: u64,
-    /// A forecaster without its season; bytes.
+    /// A forecaster's open slot; bytes. Models, seasons and the ring for fits are
+    /// [`ForecastPlan::state_bytes`].
     pub forecast: u64,
-    /// A slot of its season: seasonal state and the ring of means; bytes.
+    /// What its intervals' calibration remembers at horizon 48 or more; bytes.
+    pub calibration: u64,
+    /// A slot ahead in its forecast; bytes.
     pub slot: u64,
+    /// The statistical detectors; bytes.
+    pub detectors: u64,
     /// A configured alarm that is active, with its event; bytes.
     pub alarm: u64,
     /// A member of a group or input of a derived metric: its readings remembered there too; bytes.
@@ -62,10 +74,17 @@ impl Default for MemoryModel {
             series: 1024 + 512 * 16,
             kalman: 272,
             kalman_auto: 176 + 256 * 8,
-            pane: 256,
+            pane: 320,
+            increase: 64,
+            states: 384,
+            states_found: 224,
             sketch: crate::batch::sketch::Sketch::MAX_BYTES as u64,
-            forecast: 512,
+            forecast: 128,
+            // 103 forecasts issued, 20 bytes each; 7 profiles of 24 bins, 4 bytes each; the rest.
+            calibration: 103 * 20 + 7 * 24 * 4 + 512,
             slot: 24,
+            // Six active alarms, with their events, among them.
+            detectors: 1536 + 6 * 512,
             alarm: 512,
             member: 96 + 512 * 16,
             row: (48, 16),
@@ -78,8 +97,9 @@ impl Default for MemoryModel {
 }
 
 impl MemoryModel {
-    /// Bytes of one series at worst: `series + kalman + kalman_auto + Σ windows
-    /// max_panes·(pane + sketch) + forecast + season·slot + alarms`.
+    /// Bytes of one series at worst: `series + kalman + kalman_auto + Σ windows (max_panes + those of
+    /// its view)·(pane + sketch + what its kind adds) + forecast + its state + calibration + horizon·slot +
+    /// detectors + alarms`. A state that is found has no filter and no forecast.
     pub fn series_bytes(&self, settings: &Settings, max_panes: u32) -> u64 {
         let plan = KalmanPlan::new(&settings.kalman);
         // The larger states are boxed: mean, two factors, and as much again while diffuse.
@@ -92,17 +112,26 @@ impl MemoryModel {
         };
         let kalman = if plan.is_on() { self.kalman + boxed } else { 0 }
             + if plan.is_auto() { self.kalman_auto } else { 0 };
-        let panes: u64 = settings
-            .windows
-            .iter()
-            .map(|w| self.pane + if w.quantiles.is_empty() { 0 } else { self.sketch })
-            .map(|pane| pane * u64::from(max_panes))
-            .sum();
+        let open = |w: &WindowSettings| u64::from(max_panes) + w.view_panes().unsigned_abs();
+        let pane = |w: &WindowSettings| {
+            open(w) * (self.pane + if w.quantiles.is_empty() { 0 } else { self.sketch })
+        };
+        let panes: u64 = settings.windows.iter().map(pane).sum();
+        let count: u64 = settings.windows.iter().map(open).sum();
         let forecast = settings.forecast.as_ref().map_or(0, |f| {
-            self.forecast + self.slot * (f.season_slots() + f.horizon / f.step).unsigned_abs()
+            let state = ForecastPlan::new(f).state_bytes() as u64;
+            let ahead = self.slot * (f.horizon / f.step).unsigned_abs();
+            self.forecast + state + self.calibration + ahead
         });
         let alarms = self.alarm * settings.thresholds.len() as u64;
-        self.series + kalman + panes + forecast + alarms
+        let models = kalman + forecast;
+        let of_kind = match settings.kind {
+            KindSetting::Gauge => models,
+            KindSetting::Counter => models + count * self.increase,
+            KindSetting::State => models + count * self.states,
+            KindSetting::Auto => (models + count * self.increase).max(count * self.states_found),
+        };
+        self.series + panes + of_kind + self.detectors + alarms
     }
 
     /// Bytes of the process at worst: `base + unacknowledged + 2·max_readings·reading (a batch in
@@ -140,7 +169,7 @@ impl MemoryModel {
         };
         let is_dear = |l: &&Layer| {
             let p = &l.patch;
-            let windows = p.windows.is_some() || p.forecast.enabled.is_some();
+            let windows = p.windows.is_some() || p.kind.is_some() || p.forecast.enabled.is_some();
             windows || p.threshold.is_some() || p.kalman.model.is_some()
         };
         // Thousands of devices differ in little; pairs of the first hundred say enough.
@@ -420,7 +449,25 @@ mod tests {
                     [[profile]]\nmatch = { metric = 't*' }\nforecast = { step = '5m', season = ['7d'] }";
         let apart = text.replace("metric = 't*'", "device = 'b*'");
         let bytes = |text: &str| model.dearest_series(&Config::from_text(text).unwrap());
-        assert_eq!(bytes(text) - bytes(&apart), 16 * model.pane);
+        assert_eq!(bytes(text) - bytes(&apart), 16 * (model.pane + model.increase));
+    }
+
+    #[test]
+    fn views_and_states_cost_what_they_keep() {
+        let model = MemoryModel::default();
+        let bytes = |text: &str| {
+            let config = Config::from_text(&format!("[[profile]]\nmatch = {{}}\n{text}")).unwrap();
+            model.series_bytes(&config.settings("d", "m"), 16)
+        };
+        let gauge = |windows| bytes(&format!("kind = 'gauge'\nwindows = [{windows}]"));
+        let sliding = gauge("{ size = '1h', slide = '5m' }") - gauge("{ size = '5m' }");
+        assert_eq!(sliding, 12 * model.pane);
+        let state = bytes("kind = 'state'") - bytes("kind = 'gauge'");
+        assert_eq!(state, 16 * model.states);
+        assert!(model.pane >= size_of::<crate::batch::pane::Pane>() as u64);
+        let heap =
+            size_of::<crate::batch::states::States>() + crate::batch::states::States::HEAP_MAX;
+        assert!(model.states >= heap as u64);
     }
 
     #[test]

@@ -83,6 +83,9 @@ const ROWS: &[Row] = &[
         "forecast.season",
         |s| {
             let list = |f: &ForecastSettings| {
+                if f.season_auto {
+                    return "\"auto\"".to_owned();
+                }
                 let texts: Vec<String> = f.season.iter().map(|&ns| duration(ns)).collect();
                 format!("[{}]", texts.join(", "))
             };
@@ -114,15 +117,31 @@ const ROWS: &[Row] = &[
         "forecast.smoothing",
         |s| {
             let given = |s: &Smoothing| {
-                let Smoothing { alpha, beta, gamma, phi } = s;
+                let Smoothing { alpha, beta, gamma, omega, phi, rho } = s;
                 format!(
-                    "{{ alpha = {alpha:?}, beta = {beta:?}, gamma = {gamma:?}, phi = {phi:?} }}"
+                    "{{ alpha = {alpha:?}, beta = {beta:?}, gamma = {gamma:?}, omega = {omega:?}, \
+                     phi = {phi:?}, rho = {rho:?} }}"
                 )
             };
             let f = s.forecast.as_ref()?;
-            Some(f.smoothing.as_ref().map_or("(built in)".to_owned(), given))
+            Some(f.smoothing.as_ref().map_or("\"auto\"".to_owned(), given))
         },
-        |p| p.forecast.smoothing.is_some(),
+        |p| p.forecast.smoothing.is_some() || p.forecast.smoothing_auto.is_some(),
+    ),
+    (
+        "forecast.log",
+        |s| {
+            s.forecast.as_ref().map(|f| match f.log {
+                Log::Auto => "\"auto\"".to_owned(),
+                log => (log == Log::Always).to_string(),
+            })
+        },
+        |p| p.forecast.log.is_some(),
+    ),
+    (
+        "forecast.robust",
+        |s| s.forecast.as_ref().map(|f| f.robust.to_string()),
+        |p| p.forecast.robust.is_some(),
     ),
     (
         "forecast.initial",

@@ -163,7 +163,7 @@ pub static PROFILE: Keys = keys(
     Form::List,
     &[
         "match", "unit", "kind", "scale", "offset", "wrap", "valid", "lateness", "hold", "kalman",
-        "windows", "forecast",
+        "windows", "forecast", "alarms",
     ],
 );
 /// `[[group]]`
@@ -179,7 +179,7 @@ pub static DEVICE: Keys = keys(
     Form::List,
     &[
         "id", "metric", "unit", "kind", "scale", "offset", "wrap", "valid", "lateness", "hold",
-        "kalman", "windows", "forecast",
+        "kalman", "windows", "forecast", "alarms",
     ],
 );
 /// `metric.<name> = { … }` of a device.
@@ -188,7 +188,7 @@ pub static DEVICE_METRIC: Keys = keys(
     Form::Inline,
     &[
         "unit", "kind", "scale", "offset", "wrap", "valid", "lateness", "hold", "kalman",
-        "windows", "forecast",
+        "windows", "forecast", "alarms",
     ],
 );
 /// `kalman = { … }`
@@ -224,11 +224,22 @@ pub static WINDOW: Keys =
 pub static FORECAST: Keys = keys(
     "forecast",
     Form::Inline,
-    &["step", "season", "trend", "seasonal", "horizon", "nominal", "smoothing", "initial"],
+    &[
+        "step",
+        "season",
+        "trend",
+        "seasonal",
+        "horizon",
+        "nominal",
+        "smoothing",
+        "log",
+        "robust",
+        "initial",
+    ],
 );
 /// `forecast.smoothing = { … }`
 pub static SMOOTHING: Keys =
-    keys("forecast.smoothing", Form::Inline, &["alpha", "beta", "gamma", "phi"]);
+    keys("forecast.smoothing", Form::Inline, &["alpha", "beta", "gamma", "omega", "phi", "rho"]);
 /// `forecast.initial = { … }`
 pub static FORECAST_INITIAL: Keys =
     keys("forecast.initial", Form::Inline, &["level", "trend", "season"]);
@@ -249,13 +260,19 @@ pub static ALARM: Keys = keys(
         "severity",
     ],
 );
+/// `alarms = { … }`
+pub static ALARMS: Keys = keys(
+    "alarms",
+    Form::Inline,
+    &["outlier", "level_shift", "residual", "stuck", "gap", "drift", "repeat_after"],
+);
 /// `[http]`
 pub static HTTP: Keys = keys("http", Form::Table, &["listen"]);
 /// `[log]`
 pub static LOG: Keys = keys("log", Form::Table, &["level", "format"]);
 
 /// All tables, in the order of the reference.
-pub static ALL: [&Keys; 26] = [
+pub static ALL: [&Keys; 27] = [
     &ROOT,
     &GATEWAY,
     &BATCH,
@@ -275,6 +292,7 @@ pub static ALL: [&Keys; 26] = [
     &FORECAST,
     &SMOOTHING,
     &FORECAST_INITIAL,
+    &ALARMS,
     &DEVICE,
     &DEVICE_METRIC,
     &ALARM,

@@ -4,6 +4,7 @@ use super::reader::{At, Spot, TableReader};
 use crate::analytics::settings::*;
 use crate::reading::SECOND;
 
+mod detectors;
 mod forecast;
 mod kalman;
 mod window;
@@ -70,6 +71,7 @@ pub(super) fn patch(r: &TableReader<'_, '_>, spots: &mut KeySpots) -> Patch {
         kalman: kalman::kalman(r, &mut note),
         windows: window::windows(r),
         forecast: forecast::forecast(r, &mut note),
+        alarms: detectors::detectors(r),
         threshold: None,
     }
 }

@@ -595,18 +595,79 @@ fn explain_names_every_value_and_where_it_comes_from() {
   windows                [{ size = "1m" },                   weir.toml:1 [[profile]]
                           { size = "1d", align = "local" }]
   forecast.step          "30m"                               weir.toml:1 [[profile]]
-  forecast.season        ["1d"]                              default
+  forecast.season        "auto"                              default
   forecast.trend         "damped"                            default
-  forecast.seasonal      "additive"                          default
+  forecast.seasonal      "auto"                              default
   forecast.horizon       "1d"                                default
   forecast.nominal       0.95                                default
-  forecast.smoothing     (built in)                          default
+  forecast.smoothing     "auto"                              default
+  forecast.log           "auto"                              default
+  forecast.robust        true                                default
   forecast.initial       (from the first seasons)            default
 "#;
     assert_eq!(explain(&config, "boiler-3", "temperature"), expected);
     let off = Config::from_text("[[profile]]\nmatch = {}\nforecast = false").unwrap();
     let line = "\n  forecast               false";
     assert!(explain(&off, "x", "y").contains(line), "{}", explain(&off, "x", "y"));
+}
+
+#[test]
+fn kinds_scale_and_sliding_windows() {
+    let profile = |text: &str| format!("[[profile]]\nmatch = {{}}\n{text}");
+    let check = |text: &str, expected: &str| check_fault(&profile(text), expected);
+    let settings = config(&profile(
+        "kind = 'counter'\nscale = 0.1\noffset = -40\nwrap = 65536\n\
+         windows = [{ size = '1h', slide = '5m', time_weighted = true }]",
+    ));
+    let settings = settings.settings("d", "m");
+    assert_eq!((settings.kind, settings.scale), (KindSetting::Counter, 0.1));
+    assert_eq!((settings.offset, settings.wrap), (-40.0, Some(65536.0)));
+    let window = &settings.windows[0];
+    assert_eq!((window.pane_size(), window.view_panes()), (300 * SECOND, 12));
+    assert!(window.time_weighted);
+    check(
+        "scale = 0",
+        "weir.toml:3:9: [[profile]] scale = 0: must be a number other than 0; write e.g. 0.1",
+    );
+    check(
+        "windows = [{ size = '1h', slide = '7m' }]",
+        "weir.toml:3:35: [[profile]] windows.slide = '7m': size must be a whole number (two or more) of slides; write e.g. { size = \"1h\", slide = \"5m\" }",
+    );
+    check(
+        "windows = [{ size = '7d', slide = '12h', align = 'local' }]",
+        "weir.toml:3:35: [[profile]] windows.slide = '12h': a window with align = \"local\" must slide by whole days; write e.g. { size = \"7d\", slide = \"1d\", align = \"local\" }, or align = \"epoch\"",
+    );
+    for (windows, fault) in [
+        (
+            "{ size = '5m' }, { size = '1h', slide = '5m' }",
+            "another window has panes of this slide",
+        ),
+        ("{ size = '1d', slide = '1m' }", "together have 1440 panes"),
+        (
+            "{ size = '1h', slide = '2m', quantiles = [0.5] }",
+            "with quantiles together have 30 panes",
+        ),
+    ] {
+        let found = faults(&profile(&format!("windows = [{windows}]")));
+        assert!(found.len() == 1 && found[0].contains(fault), "{found:?}");
+    }
+    let warned = config(&profile("kind = 'gauge'\nwrap = 65536"));
+    assert!(warned.warnings[0].contains("wrap has no effect"), "{:?}", warned.warnings);
+}
+
+#[test]
+fn a_state_is_modelled_where_that_is_asked_for_it() {
+    let asked = |text: &str| {
+        let settings = config(text).settings("d", "m");
+        (settings.kalman_asked, settings.forecast_asked)
+    };
+    let all = "[[profile]]\nmatch = {}\nkalman = { gate = 0.99 }\nforecast = { step = '30m' }\n";
+    let state = "[[profile]]\nmatch = { metric = 'm' }\nkind = 'state'\n";
+    assert_eq!(asked(all), (false, false));
+    assert_eq!(asked(&format!("{all}{state}")), (false, false), "set for whatever it may be");
+    assert_eq!(asked(&format!("{state}{all}")), (true, true));
+    assert_eq!(asked(&format!("{state}kalman.gate = 0.99")), (true, false));
+    assert_eq!(asked(&format!("{state}[[device]]\nid = 'd'\nforecast = true")), (false, true));
 }
 
 #[test]
@@ -697,6 +758,18 @@ fn place_key(keys: &Keys, key: &str, value: &str) -> String {
             format!("[[forward]]\n{}{assignment}", required(&needed))
         }
         "profile" => format!("[[profile]]\n{}{assignment}", required(&[("match", "{}")])),
+        "alarm" => {
+            let needed = [("match", "{}"), ("above", "1.0")];
+            format!("[[alarm]]\n{}{assignment}", required(&needed))
+        }
+        "group" => {
+            let needed = [("name", "'g'"), ("match", "{}")];
+            format!("[[group]]\n{}{assignment}", required(&needed))
+        }
+        "derive" => {
+            let needed = [("name", "'p'"), ("expression", "'u * i'")];
+            format!("[[derive]]\n{}{assignment}", required(&needed))
+        }
         "match" => format!("[[profile]]\nmatch = {{ {assignment} }}"),
         "device" => format!("[[device]]\n{}{assignment}", required(&[("id", "'d'")])),
         "device.metric" => format!("[[device]]\nid = 'd'\nmetric.m = {{ {assignment} }}"),
@@ -849,14 +922,51 @@ fn models_that_lack_something_are_reported() {
     };
     check(
         "{ model = 'decay', tau = '1h' }",
-        "12: [[profile]] kalman.model = 'decay': model = \"decay\" needs tau and mean; write e.g. tau = \"2h\", mean = 20.0",
+        "20: [[profile]] kalman.model = 'decay': model = \"decay\" needs tau and mean; write e.g. tau = \"2h\", mean = 20.0",
     );
     check(
         "{ model = 'custom' }",
-        "12: [[profile]] kalman.model = 'custom': model = \"custom\" needs F, H, Q and R; write e.g. F = [[1.0]], H = [[1.0]], Q = [[0.01]], R = [[0.25]]",
+        "20: [[profile]] kalman.model = 'custom': model = \"custom\" needs F, H, Q and R; write e.g. F = [[1.0]], H = [[1.0]], Q = [[0.01]], R = [[0.25]]",
     );
     check(
         "{ F = [[1, 0]], H = [[1]], Q = [[1]], R = [[1]] }",
-        "12: [[profile]] kalman.F = [[1, 0]]: must be square, with 1 to 8 rows; write e.g. F = [[1.0]], H = [[1.0]], Q = [[0.01]], R = [[0.25]]",
+        "16: [[profile]] kalman.F = [[1, 0]]: must be square, with 1 to 8 rows; write e.g. F = [[1.0]], H = [[1.0]], Q = [[0.01]], R = [[0.25]]",
+    );
+}
+
+#[test]
+fn faults_of_groups_and_derived_metrics() {
+    #[track_caller]
+    fn check(text: &str, expected: &str) {
+        let faults =
+            Config::from_text(text).map(|_| String::new()).unwrap_or_else(|f| f.to_string());
+        assert!(
+            if expected.is_empty() { faults.is_empty() } else { faults.contains(expected) },
+            "{text}\n{faults}"
+        );
+    }
+    let group = |rest: &str| format!("[[group]]\nmatch = {{}}\n{rest}");
+    check(&group("name = 'all'"), "");
+    check(&group("name = 'hall {key}'\nby = '{key}-*'"), "");
+    check(&group(""), "[[group]] name: missing");
+    check(&group("name = 'hall'\nby = '{key}-*'"), "must contain {key}");
+    check(&group("name = 'hall {key}'"), "there is no by");
+    check(&group("name = 'hall {key}'\nby = 'x-*'"), "must be a glob with {key}");
+    check(&(group("name = 'all'\n") + &group("name = 'all'")), "another [[group]] has this name");
+    check(
+        &(group("name = 'd'\n") + "[[device]]\nid = 'd'\nlateness = '1s'"),
+        "is a device's name too",
+    );
+    let derive = |rest: &str| format!("[[derive]]\nname = 'p'\n{rest}\n");
+    check(&derive("expression = '{supply temp} - {return temp}'"), "");
+    check(&derive(""), "[[derive]] expression: missing");
+    check(&derive("expression = 'u *'"), "cannot be read");
+    check(&derive("expression = '1 + 1'"), "names no metric");
+    check(&derive("expression = 'p * 2'"), "names the metric that it makes");
+    let one = derive("expression = 'u * i'\ndevice = 'a*'");
+    check(&(one.clone() + &derive("expression = 'u'\ndevice = 'b*'")), "");
+    check(
+        &(one + &derive("expression = 'u'\ndevice = '*b'")),
+        "another [[derive]] makes this metric",
     );
 }

@@ -26,8 +26,8 @@ use crate::analytics::fit::{Fit, FitMode, Job};
 use crate::analytics::members::UnitKind;
 use crate::analytics::settings::{DeriveSettings, GroupSettings, Layer, Settings};
 use crate::analytics::step::{
-    Details, Effects, Plan, StepContext, UnitCounts, UnitState, aggregate, alarm_record, forecast,
-    view,
+    Details, Effects, Origins, Plan, StepContext, UnitCounts, UnitState, aggregate, alarm_record,
+    forecast, view,
 };
 use crate::batch::pane::PaneContext;
 use crate::batch::window::Zone;
@@ -464,6 +464,12 @@ impl Engine {
                 output.fits_late += 1;
             }
         }
+    }
+
+    /// Details from now on include the forecasts made at these origins.
+    pub fn keep_outlooks(&mut self, origins: Origins) {
+        self.keep_details();
+        self.effects.origins = Some(origins);
     }
 
     /// Applies readings and due timers, in slot order.

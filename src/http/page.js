@@ -407,8 +407,11 @@ function showDetail(tr, row, key) {
   const picture = chart(row, width, band, gatewayNow);
   picture.setAttribute("aria-label", `${row.device} ${row.metric}: ${row.history.length} readings with level${row.forecast ? ", and a forecast with its interval" : ""}`);
   plot.replaceChildren(picture);
-  const unit = row.unit ? ` ${row.unit}` : "";
-  fact(facts, "Last reading", `${fixed(row.reading, places)}${unit}`, row.time ? new Date(row.time).toLocaleString() : "");
+  const plain = row.unit ? ` ${row.unit}` : "";
+  // A counter's level and forecast are of its rate.
+  const unit = row.kind === "counter" ? `${plain || " "}/s` : plain;
+  fact(facts, "Last reading", `${fixed(row.reading, places)}${plain}`, row.time ? new Date(row.time).toLocaleString() : "");
+  fact(facts, "Kind", row.kind ?? MISSING, { settings: "as set", readings: "as its readings show", default: "until its readings show otherwise" }[row.kind_from]);
   fact(facts, "Level", `${fixed(row.level, places)}${unit}`, finite(band) ? `± ${fixed(band, places)} (95 %), ${row.model} filter` : row.model);
   if (finite(row.trend)) fact(facts, "Trend", `${row.trend > 0 ? "+" : ""}${fixed(row.trend * 3600, places)}${unit}/h`, "now");
   fact(facts, "Surprise", finite(row.nis) ? row.nis.toFixed(2) : MISSING, "1 on average, large is odd");

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use weir::analytics::alarm::Severity;
 use weir::analytics::settings::{
-    Align, GroupSettings, Layer, Patch, ThresholdSettings, WindowSettings,
+    Align, GroupSettings, KindSetting, Layer, Patch, ThresholdSettings, WindowSettings,
 };
 use weir::config::ForwardKind;
 use weir::decoder::settings::{Subscription, Values};
@@ -123,12 +123,31 @@ fn config(rng: &mut Rng) -> CoreConfig {
         valid: Some((-1e6, 1e6)),
         lateness: Some(LATENESS),
         hold: Some([0, 0, 2 * SECOND][rng.below(3) as usize]),
-        windows: Some(vec![window(10), window(60)]),
+        windows: Some(vec![
+            window(10),
+            // Panes of a minute, and a view of three.
+            WindowSettings {
+                size: 180 * SECOND,
+                slide: Some(60 * SECOND),
+                time_weighted: true,
+                ..window(60)
+            },
+        ]),
         ..Patch::default()
     };
     let held = threshold("held", [0, 2, 10][rng.below(3) as usize]);
+    let kind = |device: &str, kind| Layer {
+        device: vec![device.to_owned()],
+        ..layer(Patch { kind: Some(kind), ..Patch::default() })
+    };
     CoreConfig {
-        layers: vec![layer(patch), alarm(threshold("at-once", 0)), alarm(held)],
+        layers: vec![
+            layer(patch),
+            kind("d1", KindSetting::Counter),
+            kind("d3", KindSetting::State),
+            alarm(threshold("at-once", 0)),
+            alarm(held),
+        ],
         groups: vec![GroupSettings {
             name: "together".to_owned(),
             device: vec!["*".to_owned()],

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::model::Model;
 use super::plan::{ForecastPlan, HORIZON_MAX, VALUE_MAX};
-use super::{Forecast, SlotsClosed};
+use super::{Fit, FitJob, Forecast, SlotsClosed};
 use crate::reading::{EventTime, Finite};
 
 /// Slot end of a forecaster that has seen nothing: every time lies past it.
@@ -84,6 +84,7 @@ impl Forecaster {
                     self.model.close(plan, open + k, None);
                 }
             }
+            self.model.remember(plan, slot);
             Some(SlotsClosed {
                 closed: missing.saturating_add(1),
                 missing,
@@ -131,6 +132,15 @@ impl Forecaster {
     /// After missing slots the variance is that of the last observed slot's forecast: k slots
     /// missed, element h has the variance of k + h slots ahead.
     pub fn forecast_steps(&self, plan: &ForecastPlan, steps: usize) -> Option<Forecast> {
+        self.forecast_class1(plan, steps).map(|(forecast, _)| forecast)
+    }
+
+    /// The same, and beside it each interval's ends by class 1 alone, before calibration.
+    pub fn forecast_class1(
+        &self,
+        plan: &ForecastPlan,
+        steps: usize,
+    ) -> Option<(Forecast, Vec<[f64; 2]>)> {
         if self.slot_end == NEVER || !self.model.fits(plan) {
             return None;
         }
@@ -140,23 +150,53 @@ impl Forecaster {
         let basis = self.model.project(plan, next, steps, |mean, variance| {
             points.push((mean, variance));
         })?;
-        let quantile = plan.quantile.at(basis.errors);
         let score = self.model.score(basis.rung);
-        let bounded = |value: f64| value.clamp(-f64::MAX, f64::MAX);
-        let ends = |sign: f64| {
-            points.iter().map(|&(mean, v)| bounded(mean + sign * quantile * v.sqrt())).collect()
-        };
-        Some(Forecast {
+        let [mut mean, mut lower, mut upper] = [(); 3].map(|()| Vec::with_capacity(steps));
+        let mut class1 = Vec::with_capacity(steps);
+        for (index, &point) in points.iter().enumerate() {
+            let at = (index + 1, next + index as i64);
+            let expected = self.model.calibrated(plan, &basis, at, point);
+            mean.push(expected.mean);
+            lower.push(expected.lower);
+            upper.push(expected.upper);
+            class1.push(expected.class1);
+        }
+        let forecast = Forecast {
             origin: EventTime::clamped(next * plan.step),
             step: plan.step,
             nominal: plan.nominal,
-            lower: ends(-1.0),
-            upper: ends(1.0),
-            mean: points.iter().map(|&(mean, _)| bounded(mean)).collect(),
+            mean,
+            lower,
+            upper,
             model: basis.rung.name(),
             coverage: score.coverage(),
             skill: score.skill(),
-        })
+        };
+        Some((forecast, class1))
+    }
+
+    /// A fit, when one is due: once for each point of the schedule (with a season of m slots after 2, 3,
+    /// 7, 14, 21, 28 seasons, then every 28; without one after 30, 100, 300, 1000 slots, then every 1000).
+    /// Ask whenever [`observe`](Self::observe) has closed slots. `None` where the settings leave nothing to fit.
+    pub fn take_fit_job(&mut self, plan: &ForecastPlan) -> Option<FitJob> {
+        if self.slot_end == NEVER {
+            return None;
+        }
+        let open = self.slot_end.div_euclid(plan.step) - 1;
+        self.model.take_fit_job(plan, open)
+    }
+
+    /// Hands in what a job found. It is adopted when exactly M slots more than [`Fit::at`] have
+    /// closed (M: as many as five minutes have, at least one), and until then kept; one that comes later,
+    /// or that was not asked for last, is not taken: `false`. A fit that did not come in time is
+    /// asked for again a season later.
+    pub fn offer(&mut self, fit: Fit) -> bool {
+        self.model.offer(fit)
+    }
+
+    /// Bytes on the heap, roughly; at most [`ForecastPlan::state_bytes`].
+    pub fn heap_bytes(&self) -> usize {
+        self.model.heap_bytes()
     }
 
     #[cfg(test)]

@@ -26,17 +26,25 @@
 //! until the start, two numbers a phase after it); the same readings give the same bits, however
 //! often the state was written and read between.
 
+mod calibration;
+mod contest;
+mod fit;
 mod forecaster;
+mod member;
 mod model;
 mod naive;
 mod plan;
 pub mod recursion;
+mod ring;
+mod schedule;
 mod score;
+mod search;
 mod start;
 
 #[cfg(test)]
 mod tests;
 
+pub use fit::{Fit, FitJob};
 pub use forecaster::Forecaster;
 pub use plan::ForecastPlan;
 
@@ -96,4 +104,6 @@ pub struct Expected {
     pub lower: f64,
     /// Upper end.
     pub upper: f64,
+    /// Lower and upper end by class 1 alone, before calibration.
+    pub class1: [f64; 2],
 }

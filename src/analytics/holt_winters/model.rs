@@ -4,13 +4,17 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
-use super::Expected;
+use super::calibration::Calibration;
+use super::contest::Contest;
+use super::fit::{self, Fit, FitJob};
+use super::member::{Member, Shape, Spec, exp};
 use super::naive::SeasonalNaive;
 use super::plan::ForecastPlan;
-use super::recursion::{Components, Season, phase, variance_factors};
+use super::recursion::{Components, Season, phase};
+use super::ring::Ring;
 use super::score::{ErrorScale, Rung, Score};
 use super::start::{self, History};
-use crate::analytics::settings::Trend;
+use super::{Expected, schedule};
 
 /// One-step errors beyond this start the model afresh: their squares, summed, would overflow.
 const ERROR_MAX: f64 = 1e140;
@@ -18,11 +22,11 @@ const ERROR_MAX: f64 = 1e140;
 /// Everything behind the open slot.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Model {
-    /// The plan's step and season length when it began; another plan begins afresh.
+    /// The plan's step and season lengths when it began; another plan begins afresh.
     #[serde(rename = "t")]
     step: i64,
     #[serde(rename = "m")]
-    season_length: usize,
+    seasons: [usize; 2],
     /// Missing slots since the last observed one; at most the plan's gap limit, which means that
     /// the level is no longer believed.
     #[serde(rename = "g")]
@@ -33,6 +37,29 @@ pub(super) struct Model {
     score: Score,
     #[serde(rename = "k")]
     stage: Stage,
+    /// Slots closed since the first, missing ones included; the fits' clock.
+    #[serde(rename = "n")]
+    slots: u64,
+    /// What fits are made from; empty when the plan wants none.
+    #[serde(rename = "h", default, skip_serializing_if = "is_empty")]
+    ring: Ring,
+    /// `slots` when the ring last began, when the last fit was asked for; the fit that waits.
+    #[serde(rename = "b")]
+    began: u64,
+    #[serde(rename = "a")]
+    asked: u64,
+    #[serde(rename = "f", default, skip_serializing_if = "Option::is_none")]
+    pending: Option<Box<Fit>>,
+    /// The last fit did not come in time: it is asked for again a season later.
+    #[serde(rename = "u", default, skip_serializing_if = "std::ops::Not::not")]
+    unanswered: bool,
+    /// Not with `initial`: these runs keep the textbook's intervals.
+    #[serde(rename = "i", default, skip_serializing_if = "Option::is_none")]
+    calibration: Option<Box<Calibration>>,
+}
+
+fn is_empty(ring: &Ring) -> bool {
+    ring.len() == 0
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -47,15 +74,24 @@ enum Stage {
         #[serde(rename = "h")]
         history: History,
     },
-    /// Rungs `holt-winters`, `holt`, `ses`.
+    /// All rungs above.
     #[serde(rename = "r")]
-    Running {
-        #[serde(rename = "c")]
-        components: Components,
-        /// Last observed slot mean by phase (without a season: one element): the naive forecast.
-        #[serde(rename = "y")]
-        last: Vec<Option<f64>>,
-    },
+    Running(Box<Running>),
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Running {
+    /// One model, or two whose forecasts are averaged.
+    #[serde(rename = "c")]
+    members: Vec<Member>,
+    /// Last observed slot mean by phase (without a season: one element): the naive forecast.
+    #[serde(rename = "y")]
+    last: Vec<Option<f64>>,
+    /// Its errors.
+    #[serde(rename = "e")]
+    naive: ErrorScale,
+    #[serde(rename = "v")]
+    contest: Contest,
 }
 
 impl Default for Stage {
@@ -68,6 +104,16 @@ impl Default for Stage {
 pub(super) struct Basis {
     pub rung: Rung,
     pub errors: f64,
+    /// Variances are those of the logarithm.
+    pub log: bool,
+}
+
+impl Basis {
+    /// End of an interval `reach` standard deviations from `mean`.
+    pub fn end(&self, mean: f64, variance: f64, reach: f64) -> f64 {
+        let by = reach * variance.sqrt();
+        if self.log { mean * exp(by) } else { mean + by }
+    }
 }
 
 /// What closing a slot showed.
@@ -76,33 +122,121 @@ pub(super) struct Outcome {
     pub restarted: bool,
 }
 
+impl Running {
+    fn new(plan: &ForecastPlan, members: Vec<Member>) -> Running {
+        let last = vec![None; plan.season_length().max(1)];
+        Running { members, last, naive: ErrorScale::default(), contest: Contest::default() }
+    }
+
+    /// Errors and variances are those of the logarithm: when all members work on it.
+    fn log(&self) -> bool {
+        self.members.iter().all(|member| member.spec.log)
+    }
+
+    fn rung(&self) -> Rung {
+        match self.members.as_slice() {
+            [member] => member.spec.rung,
+            _ => Rung::Combination,
+        }
+    }
+
+    /// Forecasts from `slot` (the next) on, the members' average.
+    fn points(&self, slot: i64) -> impl Iterator<Item = f64> {
+        let mut members: Vec<_> = self.members.iter().map(|m| m.points(slot)).collect();
+        let share = 1.0 / members.len() as f64;
+        std::iter::repeat_with(move || {
+            members.iter_mut().filter_map(Iterator::next).map(|p| share * p).sum()
+        })
+    }
+
+    /// Class-1 variances as multiples of sigma2, the members' average.
+    fn variance_factors(&self, correlation: f64) -> impl Iterator<Item = f64> + use<> {
+        let mut members: Vec<_> =
+            self.members.iter().map(|m| m.variance_factors(correlation)).collect();
+        let share = 1.0 / members.len() as f64;
+        std::iter::repeat_with(move || {
+            members.iter_mut().filter_map(Iterator::next).map(|f| share * f).sum()
+        })
+    }
+
+    /// Takes in a slot; the error in the scale of [`log`](Self::log).
+    fn step(&mut self, robust: bool, slot: i64, observed: Option<f64>) -> Option<f64> {
+        let predicted = self.points(slot).next()?;
+        let log = self.log();
+        for member in &mut self.members {
+            let at = member.components.season.phase_of(slot);
+            let inward = observed.and_then(|y| member.spec.inward(y));
+            member.step(at, inward, robust);
+        }
+        let y = observed?;
+        let m = self.last.len();
+        if let Some(naive) = self.last[phase(slot, m)].replace(y) {
+            let error = y - naive;
+            let memory = 1.0 - 1.0 / (10 * m.max(20)) as f64;
+            self.naive.add(memory, error.clamp(-ERROR_MAX, ERROR_MAX));
+        }
+        match log {
+            false => Some(y - predicted),
+            true => (y > 0.0).then(|| libm::log(y) - libm::log(predicted)),
+        }
+    }
+
+    fn is_finite_at(&self, slot: i64) -> bool {
+        self.members.iter().all(|m| m.components.is_finite_at(slot))
+    }
+
+    fn rung_and_yield(&self) -> (Rung, bool) {
+        let yields = self.contest.yields && self.naive.weight > 0.0;
+        match (yields, self.last.len()) {
+            (false, _) => (self.rung(), false),
+            (true, 1) => (Rung::Naive, true),
+            (true, _) => (Rung::SeasonalNaive, true),
+        }
+    }
+}
+
 impl Model {
     /// For a series whose first slot is `slot`.
     pub(super) fn new(plan: &ForecastPlan, slot: i64) -> Model {
-        let m = plan.season_length;
         let stage = plan.initial.as_ref().map_or_else(Stage::default, |initial| {
-            let season = if m == 0 {
-                Season::None
-            } else {
-                let mut factors = initial.season.clone();
+            let mut factors = initial.season.clone();
+            if !factors.is_empty() {
+                let m = factors.len();
                 factors.rotate_right(phase(slot, m));
-                Season::Additive(factors)
+            }
+            let season = match plan.spec.shape {
+                Shape::Additive(_) => Season::Additive(factors),
+                Shape::Multiplicative(_) => Season::Multiplicative(factors),
+                Shape::Plain | Shape::Double(..) => Season::None,
             };
-            let components = Components { level: initial.level, trend: initial.trend, season };
-            Stage::Running { components, last: vec![None; m.max(1)] }
+            let (level, trend) = (initial.level, initial.trend);
+            let components = Components { level, trend, season, residual: 0.0 };
+            let members = vec![Member::new(plan.spec, components)];
+            Stage::Running(Box::new(Running::new(plan, members)))
         });
-        Model { step: plan.step, season_length: m, stage, ..Model::default() }
+        let calibration = || Box::new(Calibration::new(plan.season_length(), plan.horizon));
+        let calibration = plan.initial.is_none().then(calibration);
+        let seasons = plan.scope.seasons;
+        Model { step: plan.step, seasons, stage, calibration, ..Model::default() }
     }
 
     /// True when this state can go on under `plan`; also guards every index taken by phase.
     pub(super) fn fits(&self, plan: &ForecastPlan) -> bool {
-        let m = plan.season_length;
+        let m = plan.season_length();
         self.step == plan.step
-            && self.season_length == m
+            && self.seasons == plan.scope.seasons
+            && self.calibration.as_ref().is_none_or(|c| c.fits(m, plan.horizon))
             && match &self.stage {
                 Stage::Start { history, .. } => history.len() <= start::capacity(m),
-                Stage::Running { components, last } => {
-                    components.season.length() == m && last.len() == m.max(1)
+                Stage::Running(running) => {
+                    let whole = |member: &Member| match &member.components.season {
+                        Season::None => true,
+                        Season::Additive(f) | Season::Multiplicative(f) => !f.is_empty(),
+                        Season::Double(first, second) => !first.is_empty() && !second.is_empty(),
+                    };
+                    running.last.len() == m.max(1)
+                        && !running.members.is_empty()
+                        && running.members.iter().all(whole)
                 }
             }
     }
@@ -114,6 +248,21 @@ impl Model {
         slot: i64,
         observed: Option<f64>,
     ) -> Outcome {
+        let outcome = self.take(plan, slot, observed);
+        self.slots = self.slots.saturating_add(1);
+        if plan.ring > 0 {
+            self.ring.push(plan.ring, observed);
+        }
+        if self.asked > self.began && self.slots == schedule::adopted(self.asked, self.step) {
+            match self.pending.take() {
+                Some(fit) => self.adopt(plan, slot, &fit),
+                None => self.unanswered = true,
+            }
+        }
+        outcome
+    }
+
+    fn take(&mut self, plan: &ForecastPlan, slot: i64, observed: Option<f64>) -> Outcome {
         let Some(y) = observed else {
             self.miss(plan, slot);
             return Outcome { expected: None, restarted: false };
@@ -125,20 +274,21 @@ impl Model {
         let issued = self.issue(plan, slot);
         let expected = issued.map(|(_, expected)| expected);
         let naive = self.naive(slot);
+        if let Some(calibration) = &mut self.calibration {
+            calibration.observe(slot, Some(y), plan.nominal);
+        }
         let error = match &mut self.stage {
             Stage::Start { level, history } => {
                 push(history, plan, Some(y));
                 let error = level.map(|level| y - level);
                 *level = level.map_or(Some(y), |level| {
-                    Some(level + plan.parameters.alpha * error.unwrap_or_default())
+                    Some(level + plan.spec.parameters.alpha * error.unwrap_or_default())
                 });
                 error
             }
-            Stage::Running { components, last } => {
-                let error = components.step(&plan.parameters, slot, Some(y)).error;
-                let m = last.len();
-                last[phase(slot, m)] = Some(y);
-                error.map(|e| if components.is_finite_at(slot) { e } else { f64::INFINITY })
+            Stage::Running(running) => {
+                let error = running.step(plan.robust, slot, Some(y));
+                if running.is_finite_at(slot) { error } else { Some(f64::INFINITY) }
             }
         };
         if error.is_some_and(|e| e.abs() > ERROR_MAX || e.is_nan()) {
@@ -155,18 +305,37 @@ impl Model {
                 self.score.compare((y - expected.mean).abs(), (y - naive).abs());
             }
         }
+        self.contend(plan, slot, y, naive);
         let restarted = self.climb(plan, slot, y);
         Outcome { expected, restarted }
+    }
+
+    /// Counts an observed slot in the contest with the naive forecast.
+    fn contend(&mut self, plan: &ForecastPlan, slot: i64, y: f64, naive: Option<f64>) {
+        let Stage::Running(running) = &mut self.stage else { return };
+        if plan.initial.is_some() {
+            return;
+        }
+        let m = plan.season_length();
+        running.contest.observe(m, slot, y, naive);
+        if running.contest.is_due(slot) {
+            let mut contest = std::mem::take(&mut running.contest);
+            contest.begin(m, slot + 1, y, running.points(slot + 1));
+            running.contest = contest;
+        }
     }
 
     /// A missing slot: predicted through.
     fn miss(&mut self, plan: &ForecastPlan, slot: i64) {
         self.missed = self.missed.saturating_add(1).min(plan.gap_limit);
         self.errors.previous = 0.0;
+        if let Some(calibration) = &mut self.calibration {
+            calibration.observe(slot, None, plan.nominal);
+        }
         match &mut self.stage {
             Stage::Start { history, .. } => push(history, plan, None),
-            Stage::Running { components, .. } => {
-                components.step(&plan.parameters, slot, None);
+            Stage::Running(running) => {
+                running.step(plan.robust, slot, None);
             }
         }
     }
@@ -175,9 +344,20 @@ impl Model {
     pub(super) fn interrupt(&mut self, plan: &ForecastPlan) {
         self.missed = plan.gap_limit;
         self.errors.previous = 0.0;
+        self.ring.clear();
+        if let Some(calibration) = &mut self.calibration {
+            calibration.interrupt();
+        }
+        (self.began, self.asked) = (self.slots, self.slots);
+        (self.pending, self.unanswered) = (None, false);
         match &mut self.stage {
             Stage::Start { history, .. } => history.clear(),
-            Stage::Running { components, .. } => components.trend = 0.0,
+            Stage::Running(running) => {
+                for member in &mut running.members {
+                    member.components.trend = 0.0;
+                    member.components.residual = 0.0;
+                }
+            }
         }
     }
 
@@ -189,32 +369,46 @@ impl Model {
                 *level = Some(y);
                 history.push_back(Some(y));
             }
-            Stage::Running { components, last } => {
-                components.level = components.season.level_of(y, slot);
-                components.trend = 0.0;
-                let m = last.len();
-                last[phase(slot, m)] = Some(y);
+            Stage::Running(running) => {
+                for member in &mut running.members {
+                    if let Some(y) = member.spec.inward(y) {
+                        member.components.level = member.components.season.level_of(y, slot);
+                    }
+                    member.components.trend = 0.0;
+                    member.components.residual = 0.0;
+                }
+                let m = running.last.len();
+                running.last[phase(slot, m)] = Some(y);
             }
         }
     }
 
     /// Afresh from a slot of mean `y`, without `initial`, which led here.
     fn restart(&mut self, y: f64) {
+        let calibration = self.calibration.as_ref().map(|c| Box::new(c.afresh()));
         *self = Model {
+            calibration,
             step: self.step,
-            season_length: self.season_length,
+            seasons: self.seasons,
             stage: Stage::Start { level: Some(y), history: VecDeque::from([Some(y)]) },
+            slots: self.slots,
+            began: self.slots,
+            asked: self.slots,
             ..Model::default()
         };
     }
 
-    /// [`variance_factors`] with the correlation of the errors seen; runs from `initial` do without.
-    fn variance_factors(&self, plan: &ForecastPlan) -> impl Iterator<Item = f64> {
+    /// Class-1 variance factors with the correlation of the errors seen; runs from `initial` do without.
+    fn variance_factors(
+        &self,
+        plan: &ForecastPlan,
+        running: &Running,
+    ) -> impl Iterator<Item = f64> {
         let correlation = match plan.initial {
             Some(_) => 0.0,
             None => self.errors.correlation(),
         };
-        variance_factors(&plan.parameters, plan.season_length, correlation)
+        running.variance_factors(correlation)
     }
 
     /// By how much the variance of the next slot's forecast exceeds sigma2, for the slots missed
@@ -224,55 +418,206 @@ impl Model {
         match &self.stage {
             _ if self.missed == 0 || plan.initial.is_some() => 1.0,
             Stage::Start { .. } => f64::from(self.missed) + 1.0,
-            Stage::Running { .. } => {
-                self.variance_factors(plan).nth(self.missed as usize).unwrap_or(1.0)
+            Stage::Running(running) => {
+                self.variance_factors(plan, running).nth(self.missed as usize).unwrap_or(1.0)
             }
         }
     }
 
-    /// Starts Holt-Winters when the history carries it, after the slot of mean `y`. True when its
+    /// Starts the plan's model when the history carries it, after the slot of mean `y`. True when its
     /// numbers would have overflowed, so that everything starts afresh.
     fn climb(&mut self, plan: &ForecastPlan, slot: i64, y: f64) -> bool {
         let Stage::Start { history, .. } = &self.stage else { return false };
-        if !start::is_ready(history, plan.season_length) {
+        if !start::is_ready(history, plan.season_length()) {
             return false;
         }
-        let first = slot + 1 - history.len() as i64;
-        let states = start::states(history, first, plan.season_length, plan.trend);
-        let Some((mut components, fitted)) = states else { return false };
-        let mut last = vec![None; plan.season_length.max(1)];
-        let m = last.len();
-        let mut errors = ErrorScale::default();
-        for (slot, observed) in (first..).zip(history) {
-            match components.step(&plan.parameters, slot, *observed).error {
-                Some(e) => {
-                    errors.add(1.0, e);
-                    last[phase(slot, m)] = *observed;
+        let values: Vec<f64> = history.iter().map(|y| y.unwrap_or(f64::NAN)).collect();
+        let fitted = plan.season_length().max(1) + 1;
+        match self.begin(plan, &[plan.spec], &values, slot, fitted) {
+            Some(true) => self.restart(y),
+            // The form does not suit the series (a value without logarithm): its sibling that does.
+            None if plan.spec.is_picky() => {
+                let restarted = self.begin(plan, &[plan.spec.plainer()], &values, slot, fitted);
+                if restarted == Some(true) {
+                    self.restart(y);
                 }
-                None => errors.previous = 0.0,
+                return restarted == Some(true);
             }
-            if !(errors.sum.is_finite() && components.is_finite_at(slot)) {
-                self.restart(y);
-                return true;
+            Some(false) => {
+                if let Some(calibration) = &mut self.calibration {
+                    calibration.begin();
+                }
+                return false;
             }
+            None => return false,
+        }
+        true
+    }
+
+    /// Puts `specs` to work with the states that they have after `values`, the last of which is `slot`.
+    /// True when their numbers overflowed; `None` when they have no states.
+    fn begin(
+        &mut self,
+        plan: &ForecastPlan,
+        specs: &[Spec],
+        values: &[f64],
+        slot: i64,
+        fitted: usize,
+    ) -> Option<bool> {
+        let first = slot + 1 - values.len() as i64;
+        let mut last = vec![None; plan.season_length().max(1)];
+        let m = last.len();
+        let (mut errors, mut naive) = (ErrorScale::default(), ErrorScale::default());
+        let log = specs.iter().all(|spec| spec.log);
+        let memory = if values.len() > 4 * m { plan.memory } else { 1.0 };
+        let mut observe = |t: usize, observed: Option<f64>, predicted: f64| {
+            let Some(y) = observed else {
+                errors.previous = 0.0;
+                return;
+            };
+            match log {
+                false => errors.add(memory, y - predicted),
+                true if y > 0.0 => errors.add(memory, libm::log(y) - libm::log(predicted)),
+                true => {}
+            }
+            if let Some(before) = last[phase(first + t as i64, m)].replace(y) {
+                naive.add(memory, (y - before).clamp(-ERROR_MAX, ERROR_MAX));
+            }
+        };
+        let members = fit::run_through(specs, values, first, plan.robust, &mut observe)?;
+        let slots = first..=slot;
+        let is_finite = |member: &Member| {
+            slots.clone().rev().take(SLOTS_CHECKED).all(|s| member.components.is_finite_at(s))
+        };
+        if !(errors.sum.is_finite() && errors.sum < ERROR_MAX * ERROR_MAX)
+            || !members.iter().all(is_finite)
+        {
+            return Some(true);
         }
         // The states were fitted to the same slots: count the errors that were free.
         errors.weight = f64::max(errors.weight - fitted as f64, 1.0);
         self.errors = errors;
-        self.stage = Stage::Running { components, last };
-        false
+        let running = Running { members, last, naive, contest: Contest::default() };
+        self.stage = Stage::Running(Box::new(running));
+        Some(false)
+    }
+
+    /// A fit's models take over after `slot`.
+    fn adopt(&mut self, plan: &ForecastPlan, slot: i64, fit: &Fit) {
+        let values = self.ring.to_vec();
+        // What cannot be replayed is not adopted; the model at work goes on.
+        if self.begin(plan, &fit.members, &values, slot, 0) == Some(false)
+            && let Some(calibration) = &mut self.calibration
+        {
+            calibration.refit();
+        }
+    }
+
+    /// A fit, when one is due.
+    pub(super) fn take_fit_job(&mut self, plan: &ForecastPlan, next: i64) -> Option<FitJob> {
+        let seen = self.slots - self.began;
+        let due = schedule::last_due(plan.scope.seasons, seen)?;
+        let again = self.unanswered
+            && self.slots >= self.asked + Contest::block(plan.season_length()) as u64;
+        if plan.ring == 0 || !(again || self.began + due > self.asked) || !self.fits(plan) {
+            return None;
+        }
+        (self.asked, self.unanswered, self.pending) = (self.slots, false, None);
+        let values = self.ring.to_vec();
+        let first = next - values.len() as i64;
+        Some(FitJob { at: self.slots, first, values, scope: plan.scope.clone() })
+    }
+
+    /// Keeps `fit` until its slot comes. One that is not awaited, or not in order, is left: `false`.
+    pub(super) fn offer(&mut self, fit: Fit) -> bool {
+        let awaited = self.asked > self.began
+            && fit.at == self.asked
+            && self.slots < schedule::adopted(fit.at, self.step);
+        let taken = awaited && fit.is_sound(self.seasons);
+        if taken {
+            self.pending = Some(Box::new(fit));
+        }
+        taken
+    }
+
+    /// Bytes on the heap, roughly.
+    pub(super) fn heap_bytes(&self) -> usize {
+        let stage = match &self.stage {
+            Stage::Start { history, .. } => history.capacity() * size_of::<Option<f64>>(),
+            Stage::Running(running) => {
+                let members = running.members.iter().map(|member| {
+                    let (first, second) = member.lengths();
+                    size_of::<Member>() + 8 * (first + second)
+                });
+                size_of::<Running>()
+                    + members.sum::<usize>()
+                    + running.last.capacity() * size_of::<Option<f64>>()
+                    + 8 * Contest::block(self.seasons[0])
+            }
+        };
+        let fit = self.pending.as_ref().map_or(0, |_| 2 * size_of::<Spec>() + size_of::<Fit>());
+        let calibration = self
+            .calibration
+            .as_ref()
+            .map_or(0, |calibration| size_of::<Calibration>() + calibration.heap_bytes());
+        size_of::<Model>() + stage + self.ring.heap_bytes() + fit + calibration
+    }
+
+    /// Remembers what is forecast now, `slot` being the next, for the calibration of what comes.
+    pub(super) fn remember(&mut self, plan: &ForecastPlan, slot: i64) {
+        let Some(mut calibration) = self.calibration.take() else { return };
+        let mut points = Vec::with_capacity(calibration.reach());
+        let each = |mean, variance: f64| points.push((mean, variance.sqrt()));
+        if let Some(basis) = self.project(plan, slot, calibration.reach(), each) {
+            if self.score.rung() == Rung::Level && basis.rung != Rung::Level {
+                calibration.begin();
+            }
+            calibration.issued(slot, plan.quantile.at(basis.errors), basis.log, &points);
+        }
+        self.calibration = Some(calibration);
+    }
+
+    /// What is said of the slot `h` ahead, `target`, whose forecast has this mean and variance.
+    pub(super) fn calibrated(
+        &self,
+        plan: &ForecastPlan,
+        basis: &Basis,
+        (h, target): (usize, i64),
+        (mean, variance): (f64, f64),
+    ) -> Expected {
+        let reach = plan.quantile.at(basis.errors);
+        let bounded = |value: f64| value.clamp(-f64::MAX, f64::MAX);
+        let class1 = [-reach, reach].map(|reach| bounded(basis.end(mean, variance, reach)));
+        let Some(calibration) = &self.calibration else {
+            let [lower, upper] = class1;
+            return Expected { mean: bounded(mean), lower, upper, class1 };
+        };
+        let point = (mean, variance.sqrt());
+        let (lower, upper) = calibration.interval(h, target, reach, basis.log, point);
+        Expected { mean: calibration.within(bounded(mean)), lower, upper, class1 }
     }
 
     /// Changes everything that was seen and learned of the level by `shift`.
     pub(super) fn shift(&mut self, shift: impl Fn(&mut f64)) {
+        if let Some(calibration) = &mut self.calibration {
+            calibration.shift(&shift);
+        }
+        self.ring.shift(&shift);
         match &mut self.stage {
             Stage::Start { level, history } => {
                 level.iter_mut().for_each(&shift);
                 history.iter_mut().flatten().for_each(&shift);
             }
-            Stage::Running { components, last } => {
-                shift(&mut components.level);
-                last.iter_mut().flatten().for_each(&shift);
+            Stage::Running(running) => {
+                for member in &mut running.members {
+                    let mut level = member.spec.outward(member.components.level);
+                    shift(&mut level);
+                    if let Some(level) = member.spec.inward(level) {
+                        member.components.level = level;
+                    }
+                }
+                running.last.iter_mut().flatten().for_each(&shift);
+                running.contest.shift(&shift);
             }
         }
     }
@@ -285,7 +630,7 @@ impl Model {
     #[cfg(test)]
     pub(super) fn components(&self) -> Option<&Components> {
         match &self.stage {
-            Stage::Running { components, .. } => Some(components),
+            Stage::Running(running) => running.members.first().map(|m| &m.components),
             Stage::Start { .. } => None,
         }
     }
@@ -299,9 +644,9 @@ impl Model {
     /// was seen) the last observed slot. With `initial` and a season: `None` before that phase was seen.
     fn naive(&self, slot: i64) -> Option<f64> {
         match &self.stage {
-            Stage::Running { last, .. } => last[phase(slot, last.len())],
+            Stage::Running(running) => running.last[phase(slot, running.last.len())],
             Stage::Start { history, .. } => {
-                let seasonal = match self.season_length {
+                let seasonal = match self.seasons[0] {
                     0 => None,
                     m => history.iter().rev().skip(m - 1).step_by(m).flatten().next(),
                 };
@@ -314,8 +659,8 @@ impl Model {
     fn issue(&self, plan: &ForecastPlan, slot: i64) -> Option<(Rung, Expected)> {
         let (mut mean, mut variance) = (0.0, 0.0);
         let basis = self.project(plan, slot, 1, |m, v| (mean, variance) = (m, v))?;
-        let half = plan.quantile.at(basis.errors) * variance.sqrt();
-        Some((basis.rung, Expected { mean, lower: mean - half, upper: mean + half }))
+        let expected = self.calibrated(plan, &basis, (1, slot), (mean, variance));
+        Some((basis.rung, expected))
     }
 
     /// Calls `each` with mean and variance of the `steps` slots from `slot` (the next) on. `None`,
@@ -328,41 +673,51 @@ impl Model {
         mut each: impl FnMut(f64, f64),
     ) -> Option<Basis> {
         match &self.stage {
-            Stage::Running { components, .. } => {
+            Stage::Running(running) => {
+                let (rung, yields) = running.rung_and_yield();
+                if yields {
+                    let sigma2 = running.naive.sigma2()?;
+                    let (mut last, m) = (running.last.clone(), running.last.len());
+                    start::fill_circular(&mut last);
+                    for h in 0..steps {
+                        let mean = last[phase(slot + h as i64, m)].unwrap_or(0.0);
+                        let seasons = (h + self.missed as usize) / m + 1;
+                        each(mean, sigma2 * seasons as f64);
+                    }
+                    return Some(Basis { rung, errors: running.naive.weight, log: false });
+                }
                 let sigma2 = self.errors.sigma2()?;
-                let factors = self.variance_factors(plan);
-                let points = components.points(&plan.parameters, slot);
-                for (mean, factor) in points.zip(factors.skip(self.missed as usize)).take(steps) {
+                let factors = self.variance_factors(plan, running).skip(self.missed as usize);
+                for (mean, factor) in running.points(slot).zip(factors).take(steps) {
                     each(mean, sigma2 * factor);
                 }
-                let rung = match (&components.season, plan.trend) {
-                    (Season::Additive(_), _) => Rung::HoltWinters,
-                    (Season::None, Trend::None) => Rung::Ses,
-                    (Season::None, Trend::Additive | Trend::Damped) => Rung::Holt,
-                };
-                Some(Basis { rung, errors: self.errors.weight })
+                Some(Basis { rung, errors: self.errors.weight, log: running.log() })
             }
             Stage::Start { level, history } => {
-                if let Some(naive) = SeasonalNaive::new(history, plan.season_length) {
+                if let Some(naive) = SeasonalNaive::new(history, plan.season_length()) {
                     for h in 0..steps {
                         let (mean, variance) = naive.at(h);
                         each(mean, variance);
                     }
-                    return Some(Basis { rung: Rung::SeasonalNaive, errors: naive.errors });
+                    let rung = Rung::SeasonalNaive;
+                    return Some(Basis { rung, errors: naive.errors, log: false });
                 }
                 let (level, sigma2) = ((*level)?, self.errors.sigma2()?);
                 for h in 1..=steps {
                     each(level, sigma2 * (h as f64 + f64::from(self.missed)));
                 }
-                Some(Basis { rung: Rung::Level, errors: self.errors.weight })
+                Some(Basis { rung: Rung::Level, errors: self.errors.weight, log: false })
             }
         }
     }
 }
 
+/// Slots back from the newest whose factors are looked at after a replay: all phases of the longest season.
+const SLOTS_CHECKED: usize = 2016;
+
 /// Appends to the history, forgetting the oldest beyond its capacity.
 fn push(history: &mut History, plan: &ForecastPlan, slot: Option<f64>) {
-    if history.len() >= start::capacity(plan.season_length) {
+    if history.len() >= start::capacity(plan.season_length()) {
         history.pop_front();
     }
     history.push_back(slot);

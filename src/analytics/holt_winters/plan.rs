@@ -1,9 +1,12 @@
 //! The forecaster's settings, compiled once per series.
 
+use super::fit::Scope;
+use super::member::{Shape, Spec};
 use super::recursion::Parameters;
+use super::score::Rung;
 use crate::analytics::quantile::normal_quantile;
 use crate::analytics::settings::{
-    ForecastInitial, ForecastSettings, HOUR, Seasonal, Smoothing, Trend,
+    ForecastInitial, ForecastSettings, HOUR, Log, Seasonal, Smoothing, Trend,
 };
 
 /// Longest slot, ten years: slot ends of any accepted time then fit into 64-bit nanoseconds.
@@ -17,6 +20,11 @@ const GAP_SLOTS: u32 = 1000;
 /// Slots over which live runs remember the size of their errors (or ten seasons, if longer).
 const MEMORY_SLOTS: usize = 200;
 
+/// Slots remembered for fits: six weeks of hours.
+const RING_SLOTS: usize = 1008;
+/// Fits weigh forecasts up to this many slots ahead, or two seasons.
+const FIT_HORIZON: usize = 24;
+
 /// Readings, shifted levels and given states are limited to ± this, so that their sums,
 /// differences and means are finite.
 pub(super) const VALUE_MAX: f64 = 1e300;
@@ -26,19 +34,25 @@ pub(super) const VALUE_MAX: f64 = 1e300;
 /// builds up over days rather than hours, season factors over about ten seasons, and the trend
 /// flattens at the slow end of the usual 0.8 to 0.98 (Hyndman, Athanasopoulos, Forecasting:
 /// Principles and Practice, 3rd edition, section 8.2).
-const DEFAULT_SMOOTHING: Smoothing = Smoothing { alpha: 0.3, beta: 0.01, gamma: 0.1, phi: 0.98 };
+const DEFAULT_SMOOTHING: Smoothing =
+    Smoothing { alpha: 0.3, beta: 0.01, gamma: 0.1, omega: 0.1, phi: 0.98, rho: 0.0 };
 
 /// [`ForecastSettings`] as the hot path wants them. The configuration refuses what is out of
 /// range, with its place; here it is only limited, so that nothing can overflow or grow.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ForecastPlan {
     pub(super) step: i64,
-    pub(super) season_length: usize,
-    pub(super) trend: Trend,
     pub(super) horizon: usize,
     pub(super) nominal: f64,
     pub(super) quantile: Quantile,
-    pub(super) parameters: Parameters,
+    /// The model that the ladder ends with: until a fit is adopted, or for good.
+    pub(super) spec: Spec,
+    /// What fits may choose from.
+    pub(super) scope: Scope,
+    /// Slots remembered for fits; 0: nothing is left to fit.
+    pub(super) ring: usize,
+    /// Outlying errors are cut.
+    pub(super) robust: bool,
     pub(super) initial: Option<ForecastInitial>,
     /// Factor by which older squared errors count less with each observed slot; 1: all the same.
     pub(super) memory: f64,
@@ -54,13 +68,8 @@ impl ForecastPlan {
     /// has another length.
     pub fn new(settings: &ForecastSettings) -> ForecastPlan {
         let step = settings.step.clamp(1, STEP_MAX);
-        let season_length = match settings.seasonal {
-            Seasonal::None => 0,
-            Seasonal::Additive => match settings.season.first().map_or(0, |&s| s / step) {
-                ..2 => 0,
-                slots => slots.min(SEASON_SLOTS_MAX) as usize,
-            },
-        };
+        let seasons = seasons(settings, step);
+        let season_length = seasons[0];
         let initial = settings.initial.clone().filter(|initial| {
             let seasons = initial.season.len() == season_length || season_length == 0;
             let states = [initial.level, initial.trend];
@@ -71,16 +80,36 @@ impl ForecastPlan {
             Some(_) => 1.0,
             None => 1.0 - 1.0 / MEMORY_SLOTS.max(10 * season_length) as f64,
         };
+        let spec = spec(settings, seasons, initial.is_some());
+        let horizon = (settings.horizon / step).clamp(1, HORIZON_MAX as i64) as usize;
+        let fixed = settings.smoothing.is_some();
+        let scope = Scope {
+            seasons,
+            trend: settings.trend,
+            additive: settings.seasonal != Seasonal::Multiplicative,
+            multiplicative: settings.seasonal != Seasonal::Additive,
+            log: match (settings.log, settings.seasonal) {
+                (Log::Always, _) => Some(true),
+                (Log::Never, _) | (_, Seasonal::Additive) => Some(false),
+                (Log::Auto, _) => None,
+            },
+            horizon: horizon.min(FIT_HORIZON.max(2 * season_length)),
+            robust: settings.robust,
+            fixed: fixed.then_some(spec.parameters),
+        };
+        let fits = initial.is_none() && (!fixed || seasons[1] > 0);
+        let ring = if fits { RING_SLOTS.max(3 * season_length) } else { 0 };
         let nominal = settings.nominal.clamp(1e-6, 1.0 - 1e-9);
         let z = normal_quantile(0.5 + 0.5 * nominal);
         ForecastPlan {
             step,
-            season_length,
-            trend: settings.trend,
-            horizon: (settings.horizon / step).clamp(1, HORIZON_MAX as i64) as usize,
+            horizon,
             nominal,
             quantile: if initial.is_some() { Quantile::normal(z) } else { Quantile::student(z) },
-            parameters: parameters(settings, season_length),
+            spec,
+            scope,
+            ring,
+            robust: settings.robust && initial.is_none(),
             initial,
             memory,
             gap_limit: GAP_SLOTS.max(2 * season_length as u32),
@@ -94,7 +123,18 @@ impl ForecastPlan {
 
     /// Slots in a season; 0 without one.
     pub fn season_length(&self) -> usize {
-        self.season_length
+        self.scope.seasons[0]
+    }
+
+    /// Heap bytes of a forecaster under this plan at worst: three seasons of history before the
+    /// start; after it two models of a factor (8 bytes) a phase, the naive forecast's 16 and the contest's
+    /// 8 a phase; the ring of 4 bytes a slot, doubling as it grows.
+    pub fn state_bytes(&self) -> usize {
+        let [first, second] = self.scope.seasons;
+        let history = super::start::capacity(first).next_power_of_two() * 16;
+        let factors = if self.ring > 0 { 2 * (first + second) } else { first };
+        let running = 800 + 8 * factors + 24 * first.max(16);
+        1024 + history.max(running) + 4 * self.ring.next_power_of_two()
     }
 
     /// Slots that [`Forecaster::forecast`](super::Forecaster::forecast) looks ahead.
@@ -114,8 +154,42 @@ impl ForecastPlan {
     }
 }
 
+/// The seasons in slots, the shorter first; 0: none. A second one that is no multiple of the first is
+/// left out: their factors could not be told apart over a gap.
+fn seasons(settings: &ForecastSettings, step: i64) -> [usize; 2] {
+    if settings.seasonal == Seasonal::None {
+        return [0, 0];
+    }
+    let slots = |season: &i64| match season / step {
+        // Under `auto` a season must be a whole number of steps, and short enough to be seen three times.
+        n if settings.season_auto && (season % step != 0 || n > RING_SLOTS as i64 / 3) => 0,
+        ..2 => 0,
+        n => n.min(SEASON_SLOTS_MAX) as usize,
+    };
+    let mut seasons = settings.season.iter().map(slots).filter(|&m| m > 0);
+    let first = seasons.next().unwrap_or(0);
+    let second = seasons.find(|&m| m > first && m % first.max(1) == 0).unwrap_or(0);
+    [first, second]
+}
+
+/// The model before any fit, and after it where nothing is left to fit.
+fn spec(settings: &ForecastSettings, seasons: [usize; 2], given: bool) -> Spec {
+    let shape = match (seasons[0], settings.seasonal) {
+        (0, _) => Shape::Plain,
+        (m, Seasonal::Multiplicative) => Shape::Multiplicative(m),
+        (m, _) => Shape::Additive(m),
+    };
+    let rung = match (shape, settings.trend) {
+        (Shape::Plain, Trend::None) => Rung::Ses,
+        (Shape::Plain, Trend::Additive | Trend::Damped) => Rung::Holt,
+        _ => Rung::HoltWinters,
+    };
+    let log = settings.log == Log::Always && !given;
+    Spec { rung, shape, log, parameters: parameters(settings, seasons) }
+}
+
 /// The smoothing in force, with what the chosen components leave out set to 0.
-fn parameters(settings: &ForecastSettings, season_length: usize) -> Parameters {
+fn parameters(settings: &ForecastSettings, seasons: [usize; 2]) -> Parameters {
     let given = settings.smoothing.unwrap_or(DEFAULT_SMOOTHING);
     // Outside these ranges the recursion may be unstable and its states grow without bound. (max and
     // min rather than clamp: they also turn a NaN into a number.)
@@ -126,8 +200,10 @@ fn parameters(settings: &ForecastSettings, season_length: usize) -> Parameters {
         Trend::Additive => (within(given.beta, alpha), 1.0),
         Trend::Damped => (within(given.beta, alpha), within(given.phi, 1.0)),
     };
-    let gamma = if season_length == 0 { 0.0 } else { within(given.gamma, 1.0 - alpha) };
-    Parameters { alpha, beta, gamma, phi }
+    let gamma = if seasons[0] == 0 { 0.0 } else { within(given.gamma, 1.0 - alpha) };
+    let omega = if seasons[1] == 0 { 0.0 } else { within(given.omega, 1.0 - alpha - gamma) };
+    let rho = if seasons[0] == 0 { 0.0 } else { within(given.rho, 0.999) };
+    Parameters { alpha, beta, gamma, omega, phi, rho }
 }
 
 /// How many standard deviations an interval reaches to each side, given how many errors the
@@ -207,6 +283,7 @@ mod tests {
         let settings = ForecastSettings {
             step: 0,
             season: vec![i64::MAX],
+            season_auto: false,
             horizon: -5,
             nominal: 7.0,
             ..ForecastSettings::default()

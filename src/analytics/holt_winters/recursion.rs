@@ -1,24 +1,34 @@
 //! The recursion: additive error, innovations form.
 //!
-//! Pure arithmetic on a level, a trend and season factors; knows nothing of time, only slot
+//! Pure arithmetic on a level, a trend, season factors and a residual; knows nothing of time, only slot
 //! numbers. Every path through the models (live slots, the start's run over its buffer, fits)
-//! goes through [`Components::step`].
+//! goes through [`Components::step_at`].
 
 use serde::{Deserialize, Serialize};
 
 /// Smoothing parameters as the recursion uses them (Hyndman, Koehler, Ord, Snyder 2008, table 2.2):
 /// `beta` is alpha·beta\*, `gamma` multiplies the error directly (R's HoltWinters has gamma/(1−alpha)).
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Parameters {
-    /// Level, in (0, 1].
+    /// Level, in [0, 1].
+    #[serde(rename = "a")]
     pub alpha: f64,
     /// Trend, 0 ≤ beta ≤ alpha; 0 without a trend.
+    #[serde(rename = "b")]
     pub beta: f64,
-    /// Season, 0 ≤ gamma ≤ 1 − alpha; 0 without a season.
+    /// Season (of two: the shorter), 0 ≤ gamma ≤ 1 − alpha; 0 without a season.
+    #[serde(rename = "g")]
     pub gamma: f64,
+    /// The longer of two seasons, 0 ≤ omega ≤ 1 − alpha − gamma; 0 without.
+    #[serde(rename = "o")]
+    pub omega: f64,
     /// Damping: 1 for a straight line, in (0, 1) for a damped trend, 0 without a trend (then a
     /// trend left in the state has no effect and is gone after one step).
+    #[serde(rename = "p")]
     pub phi: f64,
+    /// First-order autoregression of the residual, in [0, 1); 0 without.
+    #[serde(rename = "r")]
+    pub rho: f64,
 }
 
 /// Season factors by phase (slot number modulo their count).
@@ -30,30 +40,77 @@ pub enum Season {
     /// Added to the level; at least one.
     #[serde(rename = "a")]
     Additive(Vec<f64>),
+    /// Multiplied with the level (and trend); at least one.
+    #[serde(rename = "m")]
+    Multiplicative(Vec<f64>),
+    /// Two seasons, both added: day and week, say. At least one each.
+    #[serde(rename = "d")]
+    Double(Vec<f64>, Vec<f64>),
+}
+
+/// Where a slot lies in each season; see [`Season::phase_of`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Phase {
+    first: usize,
+    second: usize,
 }
 
 impl Season {
-    /// Number of slots in a season; 0 without one.
+    /// Number of slots in the (shorter) season; 0 without one.
     pub fn length(&self) -> usize {
+        self.lengths().0
+    }
+
+    /// Number of slots in the first and the second season; 0 where there is none.
+    pub fn lengths(&self) -> (usize, usize) {
         match self {
-            Season::None => 0,
-            Season::Additive(factors) => factors.len(),
+            Season::None => (0, 0),
+            Season::Additive(factors) | Season::Multiplicative(factors) => (factors.len(), 0),
+            Season::Double(first, second) => (first.len(), second.len()),
         }
     }
 
-    /// The forecast of `slot` when the level (with trend) is `level`.
-    fn combine(&self, level: f64, slot: i64) -> f64 {
+    /// Phases of `slot`.
+    pub fn phase_of(&self, slot: i64) -> Phase {
+        let within = |length: usize| if length == 0 { 0 } else { phase(slot, length) };
+        let (first, second) = self.lengths();
+        Phase { first: within(first), second: within(second) }
+    }
+
+    /// Phases of the slot after the one at `at`. (Counting up is far quicker than dividing: fits
+    /// go through hundreds of thousands of slots.)
+    #[inline]
+    pub fn next(&self, at: Phase) -> Phase {
+        let up = |phase: usize, length: usize| if phase + 1 >= length { 0 } else { phase + 1 };
+        let (first, second) = self.lengths();
+        Phase { first: up(at.first, first), second: up(at.second, second) }
+    }
+
+    /// The forecast at `at` when the level (with trend) is `level`.
+    #[inline]
+    fn combine(&self, level: f64, at: Phase) -> f64 {
         match self {
             Season::None => level,
-            Season::Additive(factors) => level + factors[phase(slot, factors.len())],
+            Season::Additive(factors) => level + factors[at.first],
+            Season::Multiplicative(factors) => level * factors[at.first],
+            Season::Double(first, second) => level + (first[at.first] + second[at.second]),
         }
     }
 
     /// The level with which the forecast of `slot` is `value`.
     pub fn level_of(&self, value: f64, slot: i64) -> f64 {
+        let at = self.phase_of(slot);
         match self {
             Season::None => value,
-            Season::Additive(factors) => value - factors[phase(slot, factors.len())],
+            Season::Additive(factors) => value - factors[at.first],
+            Season::Multiplicative(factors) => {
+                if factors[at.first].abs() < RATIO_MIN {
+                    value
+                } else {
+                    value / factors[at.first]
+                }
+            }
+            Season::Double(first, second) => value - (first[at.first] + second[at.second]),
         }
     }
 }
@@ -61,6 +118,14 @@ impl Season {
 /// Where `slot` lies in a season of `length` ≥ 1 slots: 0 to length − 1, for negative slots too.
 pub fn phase(slot: i64, length: usize) -> usize {
     slot.rem_euclid(length as i64) as usize
+}
+
+/// Factors and levels nearer to zero are not divided by: the state stays as it is.
+const RATIO_MIN: f64 = 1e-9;
+
+#[inline]
+fn ratio(error: f64, by: f64) -> f64 {
+    if by.abs() < RATIO_MIN { 0.0 } else { error / by }
 }
 
 /// The states after some slot.
@@ -75,6 +140,13 @@ pub struct Components {
     /// Season factors.
     #[serde(rename = "s")]
     pub season: Season,
+    /// What the states leave of the last slot, in the series' unit; 0 without autoregression.
+    #[serde(rename = "r", default, skip_serializing_if = "is_zero")]
+    pub residual: f64,
+}
+
+fn is_zero(value: &f64) -> bool {
+    value.to_bits() == 0
 }
 
 /// What one slot did.
@@ -87,57 +159,100 @@ pub struct OneStep {
 }
 
 impl Components {
-    /// Forecast of the next slot, whose number is `slot`.
-    pub fn predict(&self, parameters: &Parameters, slot: i64) -> f64 {
-        self.season.combine(self.level + parameters.phi * self.trend, slot)
+    /// Forecast of the next slot, which lies at `at`.
+    #[inline]
+    pub fn predict_at(&self, p: &Parameters, at: Phase) -> f64 {
+        self.season.combine(self.level + p.phi * self.trend, at) + p.rho * self.residual
     }
 
-    /// Takes in the next slot, whose number is `slot`.
-    ///
-    /// With q = l + phi·b and s the factor of this slot before it: yhat = q + s, e = y − yhat,
-    /// l' = q + alpha·e, b' = phi·b + beta·e, s' = s + gamma·e. A missing slot has e = 0: level and
-    /// trend roll on, the factor stays.
-    /// Source: Hyndman, Koehler, Ord, Snyder, Forecasting with Exponential Smoothing (2008), table 2.2, (A,Ad,A).
+    /// [`step_at`](Self::step_at) for the next slot, whose number is `slot`.
     pub fn step(&mut self, p: &Parameters, slot: i64, observed: Option<f64>) -> OneStep {
+        let at = self.season.phase_of(slot);
+        self.step_at(p, at, observed)
+    }
+
+    /// Takes in the next slot, which lies at `at`.
+    ///
+    /// With q = l + phi·b, s the factor of this slot before it, r the residual, e = y − yhat:
+    ///
+    /// - no season, additive season: yhat = q + s + rho·r, l' = q + alpha·e, b' = phi·b + beta·e, s' = s + gamma·e;
+    /// - multiplicative season: yhat = q·s + rho·r, l' = q + alpha·e/s, b' = phi·b + beta·e/s, s' = s + gamma·e/q;
+    /// - two seasons s, w: yhat = q + s + w + rho·r, and w' = w + omega·e besides;
+    /// - r' = y − (l' + s' + w') or y − l'·s': what the new states leave of the slot.
+    ///
+    /// A missing slot has e = 0: level and trend roll on, factors stay, r' = rho·r.
+    ///
+    /// Source: Hyndman, Koehler, Ord, Snyder, Forecasting with Exponential Smoothing (2008), table 2.2,
+    /// (A,Ad,A) and (A,Ad,M). Two seasons with autoregressive residual: J. W. Taylor, Journal of the
+    /// Operational Research Society 54 (2003) 799–805, whose forecast function this is. There the states
+    /// move by y − (q + s + w), here by the innovation e, so that a disturbance which passes by itself
+    /// does not enter the season factors; without autoregression both are the same.
+    #[inline]
+    pub fn step_at(&mut self, p: &Parameters, at: Phase, observed: Option<f64>) -> OneStep {
         let carried = p.phi * self.trend;
         let base = self.level + carried;
-        let predicted = self.season.combine(base, slot);
-        let error = observed.map(|y| y - predicted);
-        let e = error.unwrap_or(0.0);
-        self.level = base + p.alpha * e;
-        self.trend = carried + p.beta * e;
+        let echo = p.rho * self.residual;
+        let predicted = self.season.combine(base, at) + echo;
+        let Some(y) = observed else {
+            self.level = base;
+            self.trend = carried;
+            self.residual = echo;
+            return OneStep { predicted, error: None };
+        };
+        let e = y - predicted;
+        let mut relative = e;
         match &mut self.season {
             Season::None => {}
-            Season::Additive(factors) => {
-                let m = factors.len();
-                factors[phase(slot, m)] += p.gamma * e;
+            Season::Additive(factors) => factors[at.first] += p.gamma * e,
+            Season::Multiplicative(factors) => {
+                let factor = &mut factors[at.first];
+                relative = ratio(e, *factor);
+                *factor += p.gamma * ratio(e, base);
+            }
+            Season::Double(first, second) => {
+                first[at.first] += p.gamma * e;
+                second[at.second] += p.omega * e;
             }
         }
-        OneStep { predicted, error }
+        self.level = base + p.alpha * relative;
+        self.trend = carried + p.beta * relative;
+        if p.rho > 0.0 {
+            self.residual = y - self.season.combine(self.level, at);
+        }
+        OneStep { predicted, error: Some(e) }
     }
 
     /// Forecasts of the slots from `slot` (the next one) on, without end:
-    /// l + (phi + … + phi^h)·b combined with the season factor.
-    /// Source: as [`step`](Self::step), table 2.1.
-    pub fn points(&self, p: &Parameters, slot: i64) -> impl Iterator<Item = f64> {
-        let phi = p.phi;
-        let mut power = 1.0;
-        let mut sum = 0.0;
-        (slot..).map(move |slot| {
+    /// l + (phi + … + phi^h)·b combined with the season factors, plus rho^h·r.
+    /// Source: as [`step_at`](Self::step_at), table 2.1.
+    pub fn points<'a>(&'a self, p: &Parameters, slot: i64) -> impl Iterator<Item = f64> + use<'a> {
+        self.points_at(p, self.season.phase_of(slot))
+    }
+
+    /// [`points`](Self::points) from the slot at `at` on.
+    #[inline]
+    pub fn points_at<'a>(
+        &'a self,
+        p: &Parameters,
+        at: Phase,
+    ) -> impl Iterator<Item = f64> + use<'a> {
+        let (phi, rho) = (p.phi, p.rho);
+        let (mut power, mut sum, mut echo, mut at) = (1.0, 0.0, self.residual, at);
+        std::iter::repeat_with(move || {
             power *= phi;
             sum += power;
-            self.season.combine(self.level + sum * self.trend, slot)
+            echo *= rho;
+            let point = self.season.combine(self.level + sum * self.trend, at) + echo;
+            at = self.season.next(at);
+            point
         })
     }
 
-    /// True when level, trend and the factor of `slot` are finite: what a step at `slot` changed.
+    /// True when level, trend, residual and the factors of `slot` are finite: what a step at `slot` changed.
     pub fn is_finite_at(&self, slot: i64) -> bool {
-        self.level.is_finite()
-            && self.trend.is_finite()
-            && match &self.season {
-                Season::None => true,
-                Season::Additive(factors) => factors[phase(slot, factors.len())].is_finite(),
-            }
+        let factors = self.season.combine(1.0, self.season.phase_of(slot));
+        (self.level.is_finite() && self.trend.is_finite())
+            && (self.residual.is_finite() && factors.is_finite())
     }
 }
 
@@ -152,22 +267,31 @@ impl Components {
 /// (first-order autoregression, as J. W. Taylor found in hourly data: Journal of the Operational
 /// Research Society 54, 2003, 799–805): Σ_{i,j<h} c_i·c_j·correlation^|i−j|. 0 gives class 1, to the bit.
 ///
-/// `season_length`: m in slots, 0 without a season.
+/// A second season adds omega·\[j mod m2 = 0\] to c_j, an autoregressive residual
+/// rho^j·(1 − alpha − gamma − omega): the share of the error that the states leave (see
+/// [`Components::step_at`]). Exact for additive seasons; for a multiplicative one an approximation
+/// that takes all factors for 1.
+///
+/// `lengths`: the seasons in slots, 0 for none.
 pub fn variance_factors(
     p: &Parameters,
-    season_length: usize,
+    lengths: (usize, usize),
     correlation: f64,
-) -> impl Iterator<Item = f64> {
+) -> impl Iterator<Item = f64> + use<> {
     let p = *p;
     let (mut power, mut sum, mut factor) = (1.0, 0.0, 1.0);
+    let mut passing = 1.0 - p.alpha - p.gamma - p.omega;
+    let due = move |j: usize, length: usize| length > 0 && j.is_multiple_of(length);
     // Σ_{i<j} c_i·correlation^(j−i)
     let mut echo = correlation;
     (0_usize..).map(move |j| {
         if j > 0 {
             power *= p.phi;
             sum += power;
-            let season = if season_length > 0 && j % season_length == 0 { p.gamma } else { 0.0 };
-            let c = p.alpha + p.beta * sum + season;
+            passing *= p.rho;
+            let first = if due(j, lengths.0) { p.gamma } else { 0.0 };
+            let second = if due(j, lengths.1) { p.omega } else { 0.0 };
+            let c = p.alpha + p.beta * sum + (first + second) + passing;
             factor += c * c + 2.0 * (c * echo);
             echo = correlation * (echo + c);
         }
@@ -182,7 +306,8 @@ mod tests {
     /// Against the double sum of the docstring, term by term.
     #[test]
     fn variance_with_correlated_errors_is_the_double_sum() {
-        let p = Parameters { alpha: 0.3, beta: 0.02, gamma: 0.1, phi: 0.9 };
+        let p =
+            Parameters { alpha: 0.3, beta: 0.02, gamma: 0.1, phi: 0.9, ..Parameters::default() };
         let m = 4;
         let weight = |j: usize| -> f64 {
             if j == 0 {
@@ -192,7 +317,7 @@ mod tests {
             0.3 + 0.02 * damped + if j.is_multiple_of(m) { 0.1 } else { 0.0 }
         };
         for correlation in [0.0, 0.4, 0.95] {
-            for (h, got) in (1..30).zip(variance_factors(&p, m, correlation)) {
+            for (h, got) in (1..30).zip(variance_factors(&p, (m, 0), correlation)) {
                 let expected: f64 = (0..h)
                     .flat_map(|i| (0..h).map(move |j| (i, j)))
                     .map(|(i, j)| {
@@ -209,5 +334,37 @@ mod tests {
 
     fn correlation_power(correlation: f64, lag: usize) -> f64 {
         (0..lag).fold(1.0, |power, _| power * correlation)
+    }
+
+    /// Two seasons and a residual: the factors are what a unit innovation does to later slots, found
+    /// by stepping through it.
+    #[test]
+    fn variance_is_the_sum_of_squared_responses() {
+        let p = Parameters { alpha: 0.2, beta: 0.03, gamma: 0.1, omega: 0.25, phi: 0.9, rho: 0.8 };
+        let start = Components {
+            level: 5.0,
+            trend: 0.1,
+            season: Season::Double(vec![1.0, -1.0, 0.5], vec![0.2, 0.1, -0.4, 0.3, 0.0, 0.6]),
+            residual: 0.7,
+        };
+        let mut hit = start.clone();
+        let first = start.points(&p, 4).next().unwrap();
+        let quiet: Vec<f64> = start.points(&p, 4).take(30).collect();
+        hit.step(&p, 4, Some(first + 1.0));
+        let response: Vec<f64> = hit.points(&p, 5).zip(&quiet[1..]).map(|(a, b)| a - b).collect();
+        let mut expected = 1.0;
+        let mut factors = variance_factors(&p, (3, 6), 0.0);
+        assert_eq!(factors.next(), Some(1.0));
+        for (r, got) in response.iter().zip(factors) {
+            expected += r * r;
+            assert!((got / expected - 1.0_f64).abs() < 1e-12, "{got} {expected}");
+        }
+        // Missing slots change nothing in the forecasts of those behind them.
+        let mut waited = start.clone();
+        waited.step(&p, 4, None);
+        waited.step(&p, 5, None);
+        for (a, b) in waited.points(&p, 6).zip(&quiet[2..]) {
+            assert!((a - b).abs() < 1e-12, "{a} {b}");
+        }
     }
 }

@@ -19,6 +19,19 @@ pub(super) enum Rung {
     Holt,
     #[serde(rename = "s")]
     Ses,
+    #[serde(rename = "a")]
+    Damped,
+    #[serde(rename = "d")]
+    DoubleSeasonal,
+    /// One week before.
+    #[serde(rename = "k")]
+    WeeklyNaive,
+    /// The last slot.
+    #[serde(rename = "v")]
+    Naive,
+    /// The average of two.
+    #[serde(rename = "c")]
+    Combination,
 }
 
 impl Rung {
@@ -30,7 +43,17 @@ impl Rung {
             Rung::HoltWinters => "holt-winters",
             Rung::Holt => "holt",
             Rung::Ses => "ses",
+            Rung::Damped => "damped",
+            Rung::DoubleSeasonal => "double-seasonal",
+            Rung::WeeklyNaive => "weekly-naive",
+            Rung::Naive => "naive",
+            Rung::Combination => "combination",
         }
+    }
+
+    /// True for forecasts that repeat what was seen: they have no parameters.
+    pub fn is_naive(self) -> bool {
+        matches!(self, Rung::SeasonalNaive | Rung::WeeklyNaive | Rung::Naive)
     }
 }
 
@@ -102,6 +125,11 @@ impl Score {
     /// The score of `rung`: empty when the counts are another's.
     pub fn of(&self, rung: Rung) -> Score {
         if self.rung == rung { *self } else { Score { rung, ..Score::default() } }
+    }
+
+    /// Whose score it is.
+    pub fn rung(&self) -> Rung {
+        self.rung
     }
 
     /// Counts one slot against the interval that `rung` issued for it.

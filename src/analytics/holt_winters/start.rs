@@ -49,28 +49,28 @@ struct Cell {
     value: f64,
 }
 
-/// The states before the first slot of `history`, whose number is `slot`, and how many numbers were
-/// fitted. `None` when nothing was observed.
+/// The states before the slot numbered `slot`, from pairs of place (0: that slot) and value of the slots
+/// that were observed, and how many numbers were fitted. `None` when nothing was observed.
 ///
 /// Phases never seen get the factor on the line between their neighbours'. Factors sum to zero.
-pub(super) fn states(
-    history: &History,
+pub(super) fn decompose(
+    observed: impl Iterator<Item = (usize, f64)> + Clone,
     slot: i64,
     season_length: usize,
     trend: Trend,
 ) -> Option<(Components, usize)> {
     let period = season_length.max(1);
     // About a value of the series itself: sums stay small and exact for large offsets.
-    let reference = history.iter().flatten().next().copied()?;
+    let (_, reference) = observed.clone().next()?;
     let mut cells = vec![Cell::default(); period];
-    for (t, y) in observed(history) {
+    for (t, y) in observed.clone() {
         let cell = &mut cells[t % period];
         cell.n += 1.0;
         cell.time += t as f64;
         cell.value += y - reference;
     }
     let (mut covariance, mut variance) = (0.0, 0.0);
-    for (t, y) in observed(history) {
+    for (t, y) in observed {
         let Cell { n, time, value } = cells[t % period];
         let dt = t as f64 - time / n;
         covariance += dt * (y - reference - value / n);
@@ -97,11 +97,7 @@ pub(super) fn states(
     let level = reference + (centre - slope);
     let trend = if trend == Trend::None { 0.0 } else { slope };
     let fitted = period + usize::from(has_line);
-    Some((Components { level, trend, season }, fitted))
-}
-
-fn observed(history: &History) -> impl Iterator<Item = (usize, f64)> {
-    history.iter().enumerate().filter_map(|(t, y)| y.map(|y| (t, y)))
+    Some((Components { level, trend, season, residual: 0.0 }, fitted))
 }
 
 /// Replaces each `None` by the line between the nearest known elements on either side, the last
@@ -155,7 +151,8 @@ mod tests {
                         (!holes.contains(&t)).then_some(y)
                     })
                     .collect();
-                let (states, fitted) = states(&history, slot, 4, Trend::Additive).unwrap();
+                let observed = history.iter().enumerate().filter_map(|(t, y)| y.map(|y| (t, y)));
+                let (states, fitted) = decompose(observed, slot, 4, Trend::Additive).unwrap();
                 assert_eq!(fitted, 5);
                 assert!((states.trend - 0.5).abs() < 1e-12, "{states:?}");
                 assert!((states.level - 99.5).abs() < 1e-12, "{states:?}");

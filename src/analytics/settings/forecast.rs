@@ -28,6 +28,22 @@ pub enum Seasonal {
     None,
     /// Added to the level.
     Additive,
+    /// Multiplied with the level; for series that are always positive.
+    Multiplicative,
+    /// Whichever forecasts better, or none.
+    Auto,
+}
+
+/// Whether the logarithm of a series is forecast, for series that are always positive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Log {
+    /// If that forecasts better.
+    Auto,
+    /// No.
+    Never,
+    /// Yes; a slot mean that is not positive counts as missing.
+    Always,
 }
 
 /// Settings of the Holt-Winters forecaster.
@@ -35,8 +51,10 @@ pub enum Seasonal {
 pub struct ForecastSettings {
     /// Length of a slot, whose mean is what is forecast; nanoseconds, > 0.
     pub step: i64,
-    /// Season lengths in nanoseconds, each a whole number (≥ 2) of steps; at most one so far.
+    /// Season lengths in nanoseconds, each a whole number (≥ 2) of steps; at most two, shorter first.
     pub season: Vec<i64>,
+    /// The seasons are only considered (`season = "auto"`): those that steps divide and the series shows.
+    pub season_auto: bool,
     /// Trend component.
     pub trend: Trend,
     /// Seasonal component.
@@ -45,8 +63,12 @@ pub struct ForecastSettings {
     pub horizon: i64,
     /// Probability that the interval is to cover, in (0, 1).
     pub nominal: f64,
-    /// Smoothing parameters; `None`: defaults.
+    /// Smoothing parameters; `None`: found from the series' own history.
     pub smoothing: Option<Smoothing>,
+    /// Whether to model the logarithm.
+    pub log: Log,
+    /// Cut outlying errors before they enter the states.
+    pub robust: bool,
     /// States before the first slot; `None`: found from the first two seasons.
     pub initial: Option<ForecastInitial>,
 }
@@ -55,12 +77,15 @@ impl Default for ForecastSettings {
     fn default() -> Self {
         ForecastSettings {
             step: HOUR,
-            season: vec![24 * HOUR],
+            season: vec![24 * HOUR, 7 * 24 * HOUR],
+            season_auto: true,
             trend: Trend::Damped,
-            seasonal: Seasonal::Additive,
+            seasonal: Seasonal::Auto,
             horizon: 24 * HOUR,
             nominal: 0.95,
             smoothing: None,
+            log: Log::Auto,
+            robust: true,
             initial: None,
         }
     }
@@ -76,8 +101,14 @@ pub struct Smoothing {
     pub beta: f64,
     /// Season, 0 ≤ gamma ≤ 1 − alpha.
     pub gamma: f64,
+    /// The longer of two seasons, 0 ≤ omega ≤ 1 − alpha − gamma.
+    #[serde(default)]
+    pub omega: f64,
     /// Damping, in (0, 1]; 1: none.
     pub phi: f64,
+    /// Autoregression of the residual, in [0, 1).
+    #[serde(default)]
+    pub rho: f64,
 }
 
 /// States of the forecaster before its first slot.
@@ -105,6 +136,9 @@ pub struct ForecastPatch {
     /// See [`ForecastSettings::season`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub season: Option<Vec<i64>>,
+    /// See [`ForecastSettings::season_auto`]; goes with `season`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub season_auto: Option<bool>,
     /// See [`ForecastSettings::trend`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trend: Option<Trend>,
@@ -120,6 +154,15 @@ pub struct ForecastPatch {
     /// See [`ForecastSettings::smoothing`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub smoothing: Option<Smoothing>,
+    /// `"auto"`: given smoothing of earlier layers is forgotten.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub smoothing_auto: Option<bool>,
+    /// See [`ForecastSettings::log`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub log: Option<Log>,
+    /// See [`ForecastSettings::robust`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub robust: Option<bool>,
     /// See [`ForecastSettings::initial`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub initial: Option<ForecastInitial>,
@@ -128,27 +171,37 @@ pub struct ForecastPatch {
 impl ForecastSettings {
     pub(super) fn apply(&mut self, patch: &ForecastPatch) {
         set(&mut self.step, &patch.step);
-        set(&mut self.season, &patch.season);
+        if let Some(season) = &patch.season {
+            self.season.clone_from(season);
+            self.season_auto = patch.season_auto.unwrap_or(false);
+        }
         set(&mut self.trend, &patch.trend);
         set(&mut self.seasonal, &patch.seasonal);
         set(&mut self.horizon, &patch.horizon);
         set(&mut self.nominal, &patch.nominal);
+        if patch.smoothing_auto == Some(true) {
+            self.smoothing = None;
+        }
         self.smoothing = patch.smoothing.or(self.smoothing);
+        set(&mut self.log, &patch.log);
+        set(&mut self.robust, &patch.robust);
         if patch.initial.is_some() {
             self.initial.clone_from(&patch.initial);
         }
     }
 
-    /// Slots in a season; 0 when there is none (or `seasonal` is none). Steps must divide it.
+    /// Slots in a (the shorter) season; 0 when there is none (or `seasonal` is none, or `auto` seasons
+    /// that steps do not divide).
     pub fn season_slots(&self) -> i64 {
         match (self.seasonal, self.season.first()) {
-            (Seasonal::Additive, Some(season)) => season / self.step,
-            _ => 0,
+            (Seasonal::None, _) | (_, None) => 0,
+            (_, Some(season)) if self.season_auto && season % self.step != 0 => 0,
+            (_, Some(season)) => season / self.step,
         }
     }
 
     pub(super) fn conflicts(&self, conflicts: &mut Vec<Conflict>) {
-        if self.seasonal == Seasonal::Additive {
+        if self.seasonal != Seasonal::None && !self.season_auto {
             const KEYS: &[&str] =
                 &["forecast.season", "forecast.step", "forecast.seasonal", "forecast"];
             let mut conflict = |what: String, mend: &str| {
@@ -157,8 +210,8 @@ impl ForecastSettings {
             };
             match self.season.first() {
                 None => conflict(
-                    "seasonal = \"additive\" needs a season".to_owned(),
-                    "write e.g. season = [\"1d\"], or seasonal = \"none\"",
+                    "a seasonal model needs a season".to_owned(),
+                    "write e.g. season = [\"1d\"], season = \"auto\", or seasonal = \"none\"",
                 ),
                 Some(season) if season % self.step != 0 || *season < 2 * self.step => conflict(
                     "the season must be a whole number (two or more) of steps".to_owned(),
@@ -171,7 +224,20 @@ impl ForecastSettings {
                     ),
                     "lengthen step, shorten season, or write seasonal = \"none\"",
                 ),
-                Some(_) => {}
+                Some(first) => match self.season.get(1) {
+                    Some(second) if second % first != 0 || second <= first => conflict(
+                        "the second season must be a multiple of the first".to_owned(),
+                        "write e.g. season = [\"1d\", \"7d\"]",
+                    ),
+                    Some(second) if second / self.step > SLOTS_MAX => conflict(
+                        format!(
+                            "the second season has {} steps, at most {SLOTS_MAX} are kept",
+                            second / self.step
+                        ),
+                        "lengthen step, or keep the shorter season alone",
+                    ),
+                    _ => {}
+                },
             }
         }
         if self.horizon % self.step != 0 || self.horizon < self.step {
@@ -213,8 +279,12 @@ impl ForecastSettings {
         let slots_fit = |season: &i64| {
             season % self.step == 0 && (2..=SLOTS_MAX).contains(&(season / self.step))
         };
-        if !self.season.first().is_some_and(slots_fit) {
-            self.seasonal = Seasonal::None;
+        if !self.season_auto {
+            let fit = self.season.iter().all(slots_fit) && !self.season.is_empty();
+            let nested = self.season.windows(2).all(|s| s[1] > s[0] && s[1] % s[0] == 0);
+            if !(fit && nested) {
+                self.seasonal = Seasonal::None;
+            }
         }
         let steps = self.horizon / self.step + i64::from(self.horizon % self.step != 0);
         self.horizon = steps.clamp(1, SLOTS_MAX) * self.step;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{KalmanModel, KindSetting, Layer, Settings, glob_matches};
+use super::{DetectorSettings, KalmanModel, KindSetting, Layer, Settings, glob_matches};
 
 /// What stands for the captured part of a device's name.
 pub const KEY: &str = "{key}";
@@ -69,7 +69,7 @@ fn key<'d>(by: &str, device: &'d str) -> Option<&'d str> {
 
 impl Settings {
     /// The settings of a group's unit: of a series of its name, but members' scale and `valid` have
-    /// been applied; filter and forecast only where the group asks for them; and no alarm of a table
+    /// been applied; filter (with the statistical detectors) and forecast only where the group asks for them; and no alarm of a table
     /// that is for every device, since each member has that already.
     pub fn of_group(
         layers: &[Layer],
@@ -88,6 +88,7 @@ impl Settings {
         (settings.wrap, settings.valid) = (None, None);
         if !group.is_some_and(|group| group.estimate) {
             settings.kalman.model = KalmanModel::Off;
+            settings.alarms = DetectorSettings::NONE;
         }
         if !group.is_some_and(|group| group.forecast) {
             settings.forecast = None;

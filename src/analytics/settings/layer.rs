@@ -6,8 +6,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ForecastPatch, KalmanPatch, KindSetting, Settings, THRESHOLDS_MAX, ThresholdSettings,
-    WindowSettings, glob_covers, glob_matches, glob_meets,
+    DetectorPatch, ForecastPatch, KalmanPatch, KindSetting, Settings, THRESHOLDS_MAX,
+    ThresholdSettings, WindowSettings, glob_covers, glob_matches, glob_meets,
 };
 
 /// What one `[[profile]]`, `[[device]]` or `[[alarm]]` table sets; `None`: not set here.
@@ -47,6 +47,9 @@ pub struct Patch {
     /// Merged key by key.
     #[serde(skip_serializing_if = "is_default")]
     pub forecast: ForecastPatch,
+    /// Merged key by key.
+    #[serde(skip_serializing_if = "is_default")]
+    pub alarms: DetectorPatch,
     /// Added to the alarms of earlier layers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub threshold: Option<ThresholdSettings>,
@@ -153,6 +156,7 @@ impl Settings {
             Some(true) => self.forecast.get_or_insert_default().apply(&patch.forecast),
             None => {}
         }
+        self.alarms.apply(&patch.alarms);
         if let Some(threshold) = &patch.threshold {
             self.add_threshold(threshold);
         }

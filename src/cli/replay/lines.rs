@@ -58,7 +58,7 @@ pub fn write_output(
 
 fn write_estimates(out: &mut impl Write, detail: &Detail, full: bool) -> io::Result<()> {
     let (device, metric) = (&detail.name.device, &detail.name.metric);
-    for (time, value, update, kalman) in &detail.details.readings {
+    for (time, value, update, kalman, score) in &detail.details.readings {
         let reading = (*time, *value, Some(*update), kalman);
         // `None`: the series has no filter.
         let Some(estimate) = estimate(device, metric, &detail.plan, reading, true) else {
@@ -68,7 +68,7 @@ fn write_estimates(out: &mut impl Write, detail: &Detail, full: bool) -> io::Res
             let (state, covariance) = kalman.state_and_covariance().unzip();
             Full { state, covariance, loglik: update.loglik() }
         });
-        let score = score(update.nis);
+        let score = *score;
         write_line(out, &EveryReading { kind: "estimate", estimate: &estimate, score, full })?;
     }
     Ok(())
@@ -92,26 +92,4 @@ pub fn write_record(out: &mut impl Write, record: &Record) -> io::Result<()> {
 pub(super) fn write_line(out: &mut impl Write, line: &impl Serialize) -> io::Result<()> {
     serde_json::to_writer(&mut *out, line)?;
     out.write_all(b"\n")
-}
-
-/// How unusual a reading is, in [0, 1]: the probability that the filter's model gives to a smaller
-/// normalised innovation squared, P(χ²₁ < nis) = erf(√(nis/2)). 0 where nothing was expected.
-fn score(nis: Option<f64>) -> f64 {
-    nis.map_or(0.0, |nis| libm::erf((nis / 2.0).sqrt()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::analytics::quantile::chi_square_quantile;
-
-    #[test]
-    fn the_score_is_the_chi_square_distribution() {
-        assert_eq!(score(None), 0.0);
-        assert_eq!(score(Some(0.0)), 0.0);
-        for p in [0.1, 0.5, 0.95, 0.9999] {
-            assert!((score(Some(chi_square_quantile(p, 1))) - p).abs() < 1e-12, "{p}");
-        }
-        assert_eq!(score(Some(1e300)), 1.0);
-    }
 }

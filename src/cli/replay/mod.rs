@@ -1,5 +1,6 @@
 //! `weir replay`: recorded data through the production engine, at full speed.
 
+mod evaluation;
 mod lines;
 pub mod player;
 mod smoothed;
@@ -13,7 +14,9 @@ use std::time::Instant;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{Failure, load_config_if_any};
-use crate::analytics::step::forecast_record;
+use crate::analytics::holt_winters::ForecastPlan;
+use crate::analytics::step::{Origins, forecast_record};
+use crate::config::units::parse_duration;
 use crate::decoder::recorded::{RecordedFault, RecordedReader};
 use crate::engine::{ConfigError, Engine, StepOutput};
 use lines::{EstimateLines, write_output, write_record};
@@ -55,9 +58,25 @@ pub struct Args {
     /// Write the results here instead of to standard output
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
+    /// Write the summary as JSON here, every measure by series and by step
+    #[arg(long, value_name = "FILE")]
+    summary: Option<PathBuf>,
+    /// Judge forecasts made this often: at the ends of slots next to its multiples
+    #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = origin_every)]
+    origin_every: i64,
+    /// Judge forecasts only of what comes so long after a series' beginning
+    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = parse_duration)]
+    judge_after: i64,
     /// No progress bar (there is none anyway unless standard error is a terminal)
     #[arg(long)]
     no_progress: bool,
+}
+
+fn origin_every(text: &str) -> Result<i64, String> {
+    match parse_duration(text)? {
+        nanos @ 1.. => Ok(nanos),
+        _ => Err("must be longer than nothing; write e.g. 24h".to_owned()),
+    }
 }
 
 /// Why a replay ends early.
@@ -102,7 +121,8 @@ pub fn run(args: &Args, config: Option<&Path>) -> Result<(), Failure> {
     let interval = i64::try_from(config.batch.interval.as_nanos()).unwrap_or(i64::MAX);
     let mut player = Player::new(config.core_config(), interval, config.batch.max_readings)
         .map_err(|error| Failure::Config(error.to_string()))?;
-    player.keep_details();
+    let steps = |plan: &ForecastPlan| evaluation::ranges(plan)[1];
+    player.keep_outlooks(Origins { every: args.origin_every, steps });
     let mut replay = Replay {
         estimates: match (args.every_reading, args.full) {
             (false, _) => EstimateLines::None,
@@ -114,7 +134,8 @@ pub fn run(args: &Args, config: Option<&Path>) -> Result<(), Failure> {
         progress: progress(args, stdin),
         out: BufWriter::with_capacity(BUFFER_BYTES, out),
         out_name,
-        summary: Summary::default(),
+        summary: Summary::new(args.judge_after),
+        summary_file: args.summary.clone(),
         faults: 0,
     };
     match replay.run(reader, player) {
@@ -143,6 +164,7 @@ struct Replay<W: Write> {
     out: BufWriter<W>,
     out_name: String,
     summary: Summary,
+    summary_file: Option<PathBuf>,
     faults: usize,
 }
 
@@ -186,6 +208,11 @@ impl<W: Write> Replay<W> {
         }
         let report = self.summary.finish(player.engine(), reader.lines(), begin.elapsed());
         self.say(report.to_string().trim_end());
+        if let Some(path) = &self.summary_file {
+            let text = format!("{:#}\n", report.json());
+            std::fs::write(path, text)
+                .map_err(|error| Stop::Failed(Failure::of_file(path, error)))?;
+        }
         Ok(())
     }
 

@@ -6,6 +6,7 @@
 //! admitted the same way. What differs is only that nothing is kept, and that searches for better
 //! parameters run where they arise, as if their results came in time.
 
+use crate::analytics::step::Origins;
 use crate::batch::builder::Builder;
 use crate::batch::close::{ClosePolicy, Silence};
 use crate::engine::{ConfigError, CoreConfig, Engine, StepOutput};
@@ -65,6 +66,11 @@ impl Player {
     /// See [`Engine::keep_details`].
     pub fn keep_details(&mut self) {
         self.engine.keep_details();
+    }
+
+    /// See [`Engine::keep_outlooks`].
+    pub fn keep_outlooks(&mut self, origins: Origins) {
+        self.engine.keep_outlooks(origins);
     }
 
     /// Takes a reading into the open batch; if that must close before it, returns what it made.

@@ -46,7 +46,7 @@ impl Smoothing {
     /// Remembers what a batch made.
     pub fn take(&mut self, output: &StepOutput) {
         for detail in &output.details {
-            let Some((.., kalman)) = detail.details.readings.last() else { continue };
+            let Some((.., kalman, _)) = detail.details.readings.last() else { continue };
             if !detail.plan.kalman.is_on() {
                 continue;
             }
@@ -58,7 +58,7 @@ impl Smoothing {
             });
             series.kalman = kalman.clone();
             series.plan = detail.plan.clone();
-            for (time, value, update, _) in &detail.details.readings {
+            for (time, value, update, ..) in &detail.details.readings {
                 series.push(*time, *value, update.verdict);
             }
         }

@@ -1,50 +1,30 @@
-//! What a replay showed, for standard error: counts, and how good the forecasts were.
+//! What a replay showed: counts, and how good the forecasts were; as text for standard error and as JSON.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+use serde_json::{Map, Value, json};
+
+use super::evaluation::{Evaluation, Measures};
 use crate::analytics::alarm::AlarmState;
-use crate::analytics::holt_winters::SlotsClosed;
 use crate::engine::{Engine, StepOutput};
 use crate::output::Record;
 
-/// Series with a line of their own.
+/// Series with lines of their own.
 const LINES_MAX: usize = 20;
-/// Series scored; a file may name any number, of which the engine keeps `max_series` at a time.
-const SERIES_MAX: usize = 100_000;
-
-/// Errors of one-step forecasts of slot means.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-struct Score {
-    slots: u64,
-    absolute: f64,
-    squared: f64,
-    inside: u64,
-}
-
-impl Score {
-    fn add(&mut self, slots: &SlotsClosed) {
-        let Some(expected) = slots.expected else { return };
-        let error = slots.mean - expected.mean;
-        self.slots += 1;
-        self.absolute += error.abs();
-        self.squared += error * error;
-        self.inside += u64::from((expected.lower..=expected.upper).contains(&slots.mean));
-    }
-
-    fn share_inside(&self) -> f64 {
-        self.inside as f64 / self.slots as f64
-    }
-}
+/// Series judged, about 10 KB each; a file may name any number, of which the engine keeps `max_series` at a time.
+const SERIES_MAX: usize = 10_000;
 
 /// Gathered while the replay runs.
 #[derive(Debug, Default)]
 pub struct Summary {
     /// By (device, metric).
-    scores: BTreeMap<(String, String), Score>,
+    series: BTreeMap<(String, String), Evaluation>,
+    /// Nanoseconds at the beginning of each series that are not judged.
+    judge_after: i64,
     /// Slots of series beyond [`SERIES_MAX`].
-    others: Score,
+    unjudged: u64,
     aggregates: u64,
     views: u64,
     forecasts: u64,
@@ -56,6 +36,11 @@ pub struct Summary {
 }
 
 impl Summary {
+    /// Nothing seen. `judge_after`: nanoseconds at the beginning of each series that are not judged.
+    pub fn new(judge_after: i64) -> Summary {
+        Summary { judge_after, ..Summary::default() }
+    }
+
     /// Takes in what a batch made.
     pub fn take(&mut self, output: &StepOutput) {
         for record in &output.records {
@@ -72,17 +57,74 @@ impl Summary {
                 },
             }
         }
-        for detail in output.details.iter().filter(|detail| !detail.details.slots.is_empty()) {
+        for detail in &output.details {
+            let (slots, outlooks) = (&detail.details.slots, &detail.details.outlooks);
+            let Some(plan) = detail.plan.forecast.as_ref().filter(|_| !slots.is_empty()) else {
+                continue;
+            };
             let key = (detail.name.device.to_string(), detail.name.metric.to_string());
-            let known = self.scores.len() < SERIES_MAX || self.scores.contains_key(&key);
-            let score = if known { self.scores.entry(key).or_default() } else { &mut self.others };
-            detail.details.slots.iter().for_each(|slots| score.add(slots));
+            if self.series.len() < SERIES_MAX || self.series.contains_key(&key) {
+                self.series.entry(key).or_default().take(plan, self.judge_after, slots, outlooks);
+            } else {
+                self.unjudged += slots.len() as u64;
+            }
         }
     }
 
     /// The finished text's data. `lines`: lines of the file; `elapsed`: how long it took.
     pub fn finish<'a>(&'a self, engine: &'a Engine, lines: u64, elapsed: Duration) -> Report<'a> {
         Report { summary: self, engine, lines, elapsed }
+    }
+
+    /// Series of which at least one forecast met its slot.
+    fn judged(&self) -> impl Iterator<Item = (&(String, String), &Evaluation)> {
+        self.series.iter().filter(|(_, evaluation)| evaluation.one_step.n > 0)
+    }
+}
+
+/// What is told together: the next slot, a season, two.
+fn spans(evaluation: &Evaluation) -> [(usize, Measures); 3] {
+    let [near, far] = evaluation.ranges;
+    [(1, evaluation.one_step), (near, evaluation.through(near)), (far, evaluation.through(far))]
+}
+
+/// Means over series of measures without a unit: each series counts the same.
+#[derive(Clone, Copy, Debug, Default)]
+struct Total {
+    sums: [(f64, u64); 8],
+}
+
+impl Total {
+    const NAMES: [&str; 8] = [
+        "smape",
+        "mase",
+        "mase_naive",
+        "skill",
+        "coverage",
+        "coverage_class1",
+        "msis",
+        "msis_class1",
+    ];
+
+    fn add(&mut self, m: &Measures) {
+        let values = [
+            m.smape(),
+            m.mase(),
+            m.mase_naive(),
+            m.skill(),
+            m.coverage(),
+            m.coverage_class1(),
+            m.msis(),
+            m.msis_class1(),
+        ];
+        for ((sum, n), value) in self.sums.iter_mut().zip(values) {
+            *sum += value.unwrap_or(0.0);
+            *n += u64::from(value.is_some());
+        }
+    }
+
+    fn means(&self) -> [Option<f64>; 8] {
+        self.sums.map(|(sum, n)| (n > 0).then(|| sum / n as f64))
     }
 }
 
@@ -140,57 +182,183 @@ impl fmt::Display for Report<'_> {
 
 impl Report<'_> {
     fn write_scores(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let scored: Vec<_> = self.summary.scores.iter().filter(|(_, s)| s.slots > 0).collect();
-        if scored.is_empty() {
+        let judged: Vec<_> = self.summary.judged().collect();
+        if judged.is_empty() {
             return writeln!(f, "forecasts   no slot could be scored");
         }
-        writeln!(f, "\nForecasts of the next slot, before it (skill: of the last model):")?;
-        let shown = &scored[..scored.len().min(LINES_MAX)];
-        let names: Vec<String> =
-            shown.iter().map(|((device, metric), _)| format!("{device}/{metric}")).collect();
-        let width = names.iter().map(|n| n.chars().count()).max().unwrap_or(0).clamp(6, 48);
         writeln!(
             f,
-            "{:width$} {:>7} {:>11} {:>11} {:>8} {:>7}  model",
-            "series", "slots", "MAE", "RMSE", "coverage", "skill"
+            "\nForecasts (naive: MASE of the slot one season before; score: mean interval score; /class1: \
+             to that before calibration)"
         )?;
-        for (name, (key, score)) in names.iter().zip(shown) {
-            let n = score.slots as f64;
-            let (model, skill) = self.last_model(key);
-            writeln!(
-                f,
-                "{name:width$} {:>7} {:>11} {:>11} {:>8.3} {:>7}  {model}",
-                score.slots,
-                number(score.absolute / n),
-                number((score.squared / n).sqrt()),
-                score.share_inside(),
-                skill.map_or("-".to_owned(), |skill| format!("{skill:.3}")),
-            )?;
-        }
-        if scored.len() > shown.len() || self.summary.others.slots > 0 {
-            let mut total = self.summary.others;
-            for (_, score) in &scored {
-                total.slots += score.slots;
-                total.inside += score.inside;
+        let shown = &judged[..judged.len().min(LINES_MAX)];
+        let names: Vec<String> =
+            shown.iter().map(|((device, metric), _)| format!("{device}/{metric}")).collect();
+        let width = names.iter().map(|n| n.chars().count()).max().unwrap_or(0).clamp(16, 48);
+        writeln!(
+            f,
+            "{:width$} {:>6} {:>7} {:>10} {:>10} {:>6} {:>6} {:>6} {:>6} {:>8} {:>10} {:>7}  model",
+            "series",
+            "steps",
+            "n",
+            "MAE",
+            "RMSE",
+            "sMAPE",
+            "MASE",
+            "naive",
+            "skill",
+            "coverage",
+            "score",
+            "/class1"
+        )?;
+        for (name, (key, evaluation)) in names.iter().zip(shown) {
+            for (index, (steps, m)) in spans(evaluation).into_iter().enumerate() {
+                let (name, model) =
+                    if index == 0 { (&**name, self.last_model(key)) } else { ("", "") };
+                if m.n == 0 {
+                    continue;
+                }
+                write!(f, "{name:width$} {:>6} {:>7}", span(steps), m.n)?;
+                for value in [m.mae(), m.rmse()] {
+                    write!(f, " {:>10}", value.map_or("-".to_owned(), number))?;
+                }
+                write_scaled(f, [m.smape(), m.mase(), m.mase_naive(), m.skill(), m.coverage()])?;
+                let score = m.score().map_or("-".to_owned(), number);
+                writeln!(f, " {score:>10} {:>7}  {model}", ratio(m.score(), m.score_class1()))?;
             }
-            let name = format!("all {} series", scored.len());
-            let nothing = "";
+        }
+        let nothing = "";
+        let labels = ["one step", "one season", "two seasons"];
+        for (label, total) in labels.iter().zip(self.totals()) {
+            let [smape, mase, naive, skill, coverage, _, msis, class1] = total.means();
+            let name = format!("{} series", judged.len());
+            write!(f, "{name:width$} {label:>14} {nothing:>10} {nothing:>10}")?;
+            write_scaled(f, [smape, mase, naive, skill, coverage])?;
+            let msis_text = msis.map_or("-".to_owned(), number);
+            writeln!(f, " {msis_text:>10} {:>7}  (scaled score)", ratio(msis, class1))?;
+        }
+        if self.summary.unjudged > 0 {
             writeln!(
                 f,
-                "{name:width$} {:>7} {nothing:>11} {nothing:>11} {:>8.3}",
-                total.slots,
-                total.share_inside()
+                "not judged: {} slots of series beyond the first {SERIES_MAX}",
+                self.summary.unjudged
             )?;
         }
         Ok(())
     }
 
-    /// The model at work at the end, and its skill.
-    fn last_model(&self, (device, metric): &(String, String)) -> (&'static str, Option<f64>) {
+    fn totals(&self) -> [Total; 3] {
+        let mut totals = [Total::default(); 3];
+        for (_, evaluation) in self.summary.judged() {
+            for (total, (_, measures)) in totals.iter_mut().zip(spans(evaluation)) {
+                total.add(&measures);
+            }
+        }
+        totals
+    }
+
+    /// The model at work at the end.
+    fn last_model(&self, (device, metric): &(String, String)) -> &'static str {
         let unit = self.engine.registry().get(device, metric).and_then(|s| self.engine.unit(s));
         unit.and_then(|(_, unit)| unit.state().forecast(unit.plan(), Some(1)))
-            .map_or(("-", None), |forecast| (forecast.model, forecast.skill))
+            .map_or("-", |forecast| forecast.model)
     }
+
+    /// The same for programs: every measure of every series, by spans of steps and step by step.
+    pub fn json(&self) -> Value {
+        let totals = self.engine.totals();
+        let drops: Map<String, Value> = self
+            .engine
+            .drops()
+            .iter()
+            .map(|(reason, n)| (reason.name().to_owned(), json!(n)))
+            .collect();
+        let series: Vec<Value> = self
+            .summary
+            .judged()
+            .map(|(key, evaluation)| {
+                let [one, near, far] = spans(evaluation).map(|(steps, m)| of(steps, &m));
+                let by_step = evaluation.by_step.iter().enumerate().map(|(i, m)| of(i + 1, m));
+                json!({
+                    "device": key.0,
+                    "metric": key.1,
+                    "model": self.last_model(key),
+                    "step_s": evaluation.step as f64 / 1e9,
+                    "season_slots": evaluation.season_length,
+                    "nominal": evaluation.nominal,
+                    "origins": evaluation.origins,
+                    "one_step": one,
+                    "near": near,
+                    "far": far,
+                    "by_step": by_step.collect::<Vec<_>>(),
+                })
+            })
+            .collect();
+        let total = |total: &Total| -> Value {
+            Total::NAMES
+                .into_iter()
+                .zip(total.means())
+                .map(|(k, v)| (k.to_owned(), json!(v)))
+                .collect::<Map<_, _>>()
+                .into()
+        };
+        let [one, near, far] = &self.totals();
+        json!({
+            "readings": totals.readings,
+            "lines": self.lines,
+            "dropped": drops,
+            "outliers": totals.outliers,
+            "shifts": totals.shifts,
+            "unordered": totals.unordered,
+            "aggregates": self.summary.aggregates,
+            "views": self.summary.views,
+            "forecasts": self.summary.forecasts,
+            "alarms_raised": self.summary.raised,
+            "alarms_cleared": self.summary.cleared,
+            "slots_not_judged": self.summary.unjudged,
+            "total": { "series": series.len(), "one_step": total(one), "near": total(near), "far": total(far) },
+            "series": series,
+        })
+    }
+}
+
+/// All measures; null: nothing to take the mean of.
+fn of(steps: usize, m: &Measures) -> Value {
+    json!({
+        "steps": steps,
+        "n": m.n,
+        "mae": m.mae(),
+        "rmse": m.rmse(),
+        "smape": m.smape(),
+        "mase": m.mase(),
+        "mase_naive": m.mase_naive(),
+        "skill": m.skill(),
+        "coverage": m.coverage(),
+        "coverage_class1": m.coverage_class1(),
+        "width": m.width(),
+        "score": m.score(),
+        "score_class1": m.score_class1(),
+        "msis": m.msis(),
+        "msis_class1": m.msis_class1(),
+    })
+}
+
+fn span(steps: usize) -> String {
+    if steps == 1 { "1".to_owned() } else { format!("1-{steps}") }
+}
+
+fn ratio(a: Option<f64>, b: Option<f64>) -> String {
+    let ratio = a.zip(b).filter(|&(_, b)| b > 0.0).map(|(a, b)| a / b);
+    ratio.map_or("-".to_owned(), |ratio| format!("{ratio:.3}"))
+}
+
+/// sMAPE, MASE, naive, skill, coverage.
+fn write_scaled(f: &mut fmt::Formatter<'_>, values: [Option<f64>; 5]) -> fmt::Result {
+    for ((value, digits), width) in values.into_iter().zip([2, 3, 3, 3, 3]).zip([6, 6, 6, 6, 8]) {
+        let text = value.map_or("-".to_owned(), |value| format!("{value:.digits$}"));
+        write!(f, " {text:>width$}")?;
+    }
+    Ok(())
 }
 
 /// Four significant digits, whatever the unit.

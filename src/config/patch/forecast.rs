@@ -30,12 +30,22 @@ pub(super) fn forecast(
     );
     let seasonal = r.choice(
         "seasonal",
-        &[("additive", Seasonal::Additive), ("none", Seasonal::None)],
-        &[("multiplicative", "write \"additive\"")],
+        &[
+            ("auto", Seasonal::Auto),
+            ("additive", Seasonal::Additive),
+            ("multiplicative", Seasonal::Multiplicative),
+            ("none", Seasonal::None),
+        ],
+        &[],
     );
     let horizon = r.duration("horizon", SECOND..=FAR, "24h");
     let nominal = r.number("nominal", |p| p > 0.0 && p < 1.0, "in (0, 1)", "0.95");
-    let smoothing = smoothing(&r);
+    let (smoothing, smoothing_auto) = match is_auto(&r, "smoothing") {
+        true => (None, Some(true)),
+        false => (smoothing(&r), None),
+    };
+    let log = log(&r);
+    let robust = r.boolean("robust");
     let initial = forecast_initial(&r);
     for (key, spot) in [
         ("forecast.step", step.as_ref().map(|at| &at.spot)),
@@ -52,25 +62,53 @@ pub(super) fn forecast(
     ForecastPatch {
         enabled: Some(true),
         step: step.map(|at| at.value),
-        season: season.map(|at| at.value),
+        season_auto: season.as_ref().map(|at| at.value.1),
+        season: season.map(|at| at.value.0),
         trend: trend.map(|at| at.value),
         seasonal: seasonal.map(|at| at.value),
         horizon: horizon.map(|at| at.value),
         nominal: nominal.map(|at| at.value),
         smoothing,
+        smoothing_auto,
+        log,
+        robust: robust.map(|at| at.value),
         initial: initial.map(|at| at.value),
     }
 }
 
-fn season(r: &TableReader<'_, '_>) -> Option<At<Vec<i64>>> {
+/// True for `key = "auto"`.
+fn is_auto(r: &TableReader<'_, '_>, key: &'static str) -> bool {
+    r.has(key)
+        && r.any(key).is_some_and(|at| matches!(&at.value.value, Value::Text(t) if t == "auto"))
+}
+
+fn log(r: &TableReader<'_, '_>) -> Option<Log> {
+    let at = r.any("log")?;
+    match &at.value.value {
+        Value::Boolean(true) => Some(Log::Always),
+        Value::Boolean(false) => Some(Log::Never),
+        Value::Text(text) if text == "auto" => Some(Log::Auto),
+        _ => {
+            r.wrong(&at, "true, false or \"auto\"", "\"auto\"");
+            None
+        }
+    }
+}
+
+/// The seasons, and whether they are only considered.
+fn season(r: &TableReader<'_, '_>) -> Option<At<(Vec<i64>, bool)>> {
     let at = r.any("season")?;
+    if matches!(&at.value.value, Value::Text(text) if text == "auto") {
+        let seasons = ForecastSettings::default().season;
+        return Some(At { value: (seasons, true), spot: at.spot });
+    }
     let Value::Array(nodes) = &at.value.value else {
-        r.wrong(&at, "a list of durations", "[\"1d\"]");
+        r.wrong(&at, "a list of durations, or \"auto\"", "[\"1d\"]");
         return None;
     };
-    if nodes.len() > 1 {
-        let what = "two seasons are not in this version";
-        r.cx.fault(&at.spot, what, "keep the stronger one, e.g. [\"1d\"]");
+    if nodes.len() > 2 {
+        let what = "at most two seasons can be modelled";
+        r.cx.fault(&at.spot, what, "keep the strongest, e.g. [\"1d\", \"7d\"]");
         return None;
     }
     let mut seasons = Vec::new();
@@ -79,7 +117,7 @@ fn season(r: &TableReader<'_, '_>) -> Option<At<Vec<i64>>> {
         let element = At { value: node, spot };
         seasons.push(r.duration_of(&element, 2 * SECOND..=FAR, "1d")?);
     }
-    Some(At { value: seasons, spot: at.spot })
+    Some(At { value: (seasons, false), spot: at.spot })
 }
 
 fn smoothing(r: &TableReader<'_, '_>) -> Option<Smoothing> {
@@ -102,13 +140,23 @@ fn smoothing(r: &TableReader<'_, '_>) -> Option<Smoothing> {
         "in [0, 1 - alpha]",
         "0.1",
     );
+    let used = limit + gamma.as_ref().map_or(0.0, |at| at.value);
+    let omega = r.number(
+        "omega",
+        |o| o >= 0.0 && o + used <= 1.0 + 1e-12,
+        "in [0, 1 - alpha - gamma]",
+        "0.1",
+    );
+    let rho = r.number("rho", |p| (0.0..1.0).contains(&p), "in [0, 1)", "0.5");
     let phi = r.number("phi", |p| p > 0.0 && p <= 1.0, "in (0, 1]", "0.98");
     let or = |at: Option<At<f64>>, default| at.map_or(default, |at| at.value);
     Some(Smoothing {
         alpha: alpha?.value,
         beta: or(beta, 0.0),
         gamma: or(gamma, 0.0),
+        omega: or(omega, 0.0),
         phi: or(phi, 1.0),
+        rho: or(rho, 0.0),
     })
 }
 

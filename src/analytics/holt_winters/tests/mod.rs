@@ -1,3 +1,4 @@
+mod fitting;
 mod golden;
 mod ladder;
 mod real;

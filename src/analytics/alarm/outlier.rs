@@ -1,0 +1,113 @@
+//! `outlier`: a reading far out in the tail of the series' own innovations.
+//!
+//! Pure. Each side has its own [`Tail`] of innovations over their standard deviation, so a filter whose noise is
+//! wrong, heavy tails and skewed series are all judged by what is usual for them.
+
+use serde::{Deserialize, Serialize};
+
+use super::latch::{Evidence, Kind, Latch};
+use super::tail::Tail;
+use super::{Event, Seen, stretched, two_thirds};
+
+/// Innovations seen on a side before it is judged.
+const WARM_UP: u32 = 150;
+/// Least distance, [`stretched`], in units of the 98 % quantile: 5 standard deviations of normal noise.
+const LEAST: f64 = 3.8;
+/// The first readings judged are judged by a filter that is still learning: they say little.
+const SKIPPED: u8 = 64;
+/// It takes cube roots, and moves slowly.
+const RESCALED_EVERY: u8 = 32;
+/// Ordinary readings in a row that end it.
+const CALM: u8 = 3;
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Outlier {
+    #[serde(rename = "u")]
+    up: Tail,
+    #[serde(rename = "d")]
+    down: Tail,
+    #[serde(rename = "l")]
+    latch: Latch,
+    #[serde(rename = "c")]
+    calm: u8,
+    /// Readings judged before the first that counts, up to [`SKIPPED`].
+    #[serde(rename = "s")]
+    skipped: u8,
+    /// See [`Self::scale`]; 0: not known yet.
+    #[serde(rename = "w")]
+    scale: f64,
+    /// Readings since it was computed.
+    #[serde(rename = "n")]
+    since: u8,
+}
+
+impl Outlier {
+    pub fn latch(&mut self) -> &mut Latch {
+        &mut self.latch
+    }
+
+    /// Innovation over its standard deviation, usually: 1 for a filter that fits. `None` at first.
+    pub fn scale(&self) -> Option<f64> {
+        (self.scale > 0.0).then_some(self.scale)
+    }
+
+    fn rescale(&mut self) {
+        const NORMAL: f64 = 2.053_748_910_631_823;
+        if let (Some(up), Some(down)) = (self.up.threshold(), self.down.threshold()) {
+            self.scale = (two_thirds(up) + two_thirds(down)) / (2.0 * NORMAL);
+        }
+    }
+
+    /// log10 of the return period of the standardised innovation `w` on its own side, in readings.
+    pub fn log10_period(&self, w: f64) -> f64 {
+        let tail = if w > 0.0 { &self.up } else { &self.down };
+        if tail.seen() < WARM_UP { 0.0 } else { tail.log10_period(stretched(w.abs())) }
+    }
+
+    pub fn reading(&mut self, seen: &Seen, on: bool, events: &mut Vec<Event>) {
+        let Some(judged) = &seen.judged else { return };
+        let w = judged.standardised;
+        let tail = if w > 0.0 { &self.up } else { &self.down };
+        let x = stretched(w.abs());
+        let ordinary = tail.threshold().is_none_or(|threshold| x <= threshold);
+        if self.latch.is_active() {
+            self.calm = if ordinary { self.calm + 1 } else { 0 };
+            if self.calm >= CALM || seen.shifted || !on {
+                self.calm = 0;
+                let evidence = Evidence::around(
+                    seen.value,
+                    judged.expected,
+                    judged.sd * two_thirds(tail.threshold().unwrap_or(x)),
+                );
+                let why = "readings are ordinary again";
+                self.latch.clear(Kind::Outlier, seen.time, seen.refractory, evidence, why, events);
+            }
+        } else if !ordinary && on && tail.seen() >= WARM_UP && self.latch.is_ready(seen.time) {
+            let far = tail.threshold().is_some_and(|threshold| x > LEAST * threshold);
+            let target = seen.log10_target() + self.latch.surplus(seen.time);
+            if far && tail.log10_period(x) >= target {
+                let (period, limit) = (tail.log10_period(x), tail.level(target));
+                let reason = format!(
+                    "{} from the expected {}: {:.1} standard deviations, once in {} readings of this series",
+                    super::number(seen.value - judged.expected),
+                    super::number(judged.expected),
+                    w.abs() / self.scale().unwrap_or(1.0),
+                    super::count(period),
+                );
+                let evidence =
+                    Evidence::around(seen.value, judged.expected, judged.sd * two_thirds(limit));
+                self.latch.raise(Kind::Outlier, seen.time, evidence, reason, events);
+            }
+        }
+        if self.skipped < SKIPPED {
+            self.skipped += 1;
+            return;
+        }
+        self.since = (self.since + 1) % RESCALED_EVERY;
+        if self.since == 0 || self.scale == 0.0 {
+            self.rescale();
+        }
+        self.up.observe(if w > 0.0 { x } else { 0.0 }, x);
+        self.down.observe(if w < 0.0 { x } else { 0.0 }, x);
+    }
+}

@@ -1,0 +1,176 @@
+//! `level-shift`: a level that has jumped and stays.
+//!
+//! Pure. The statistic is the median distance of the last seven readings from the level predicted
+//! before them, in usual innovations: up to three spikes leave it near nothing, a jump shows in full
+//! within seven readings, whether the filter's gate let them through or not. How large it gets by chance (little
+//! in white noise, a lot in a random walk) is its own [`Tail`]'s to say.
+
+use serde::{Deserialize, Serialize};
+
+use super::latch::{Evidence, Kind, Latch};
+use super::tail::Tail;
+use super::{Event, Seen, stretched, two_thirds};
+
+/// Readings looked at; more than half of them must agree.
+const RUN: usize = 7;
+/// Readings judged by the filter before any judgement here.
+const WARM_UP: u32 = 150;
+/// Least distance in usual innovations.
+const LEAST: f64 = 2.5;
+/// log10 of the exceedances in a cluster, which share one return period.
+const CLUSTER: f64 = 0.5;
+/// Readings without a further jump that end it.
+const SETTLED: u8 = 30;
+/// What white noise has, [`stretched`]: the 98 % quantile, and mean and mean square of the excess in
+/// units of it of clusters (numerical integration, simulated for the clusters).
+const WHITE_THRESHOLD: f64 = 1.107;
+const WHITE_MEAN: f64 = 0.35;
+const WHITE_SQUARE: f64 = 0.23;
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct LevelShift {
+    /// The latest readings, oldest at `next` once full.
+    #[serde(rename = "v")]
+    values: [f64; RUN],
+    /// What was expected of them.
+    #[serde(rename = "e")]
+    expected: [f64; RUN],
+    #[serde(rename = "i")]
+    next: u8,
+    #[serde(rename = "n")]
+    filled: u8,
+    #[serde(rename = "t")]
+    tail: Tail,
+    /// Largest of the present cluster of exceedances; 0: there is none.
+    #[serde(rename = "p")]
+    peak: f64,
+    #[serde(rename = "l")]
+    latch: Latch,
+    #[serde(rename = "c")]
+    calm: u8,
+}
+
+impl Default for LevelShift {
+    fn default() -> LevelShift {
+        let tail = Tail::starting_at(WHITE_THRESHOLD, WHITE_MEAN, WHITE_SQUARE);
+        LevelShift {
+            values: [0.0; RUN],
+            expected: [0.0; RUN],
+            next: 0,
+            filled: 0,
+            tail,
+            peak: 0.0,
+            latch: Latch::default(),
+            calm: 0,
+        }
+    }
+}
+
+impl LevelShift {
+    pub fn latch(&mut self) -> &mut Latch {
+        &mut self.latch
+    }
+
+    /// Takes in a reading. True when it shows that the level has jumped.
+    pub fn reading(
+        &mut self,
+        seen: &Seen,
+        scale: Option<f64>,
+        on: bool,
+        events: &mut Vec<Event>,
+    ) -> bool {
+        let (Some(judged), Some(scale)) = (&seen.judged, scale) else {
+            self.filled = 0;
+            return false;
+        };
+        let sd = judged.sd * scale;
+        let at = usize::from(self.next) % RUN;
+        self.values[at] = seen.value;
+        self.expected[at] = judged.expected;
+        self.next = ((at + 1) % RUN) as u8;
+        self.filled = (self.filled + 1).min(RUN as u8);
+        if usize::from(self.filled) < RUN {
+            return false;
+        }
+        let before = self.expected[usize::from(self.next)];
+        let x = self.median(before, sd);
+        let mut found = false;
+        if self.latch.is_active() {
+            self.calm += 1;
+            if self.calm >= SETTLED || !on {
+                self.calm = 0;
+                let evidence = Evidence::around(seen.value, judged.expected, sd);
+                let why = "the level has settled";
+                self.latch.clear(
+                    Kind::LevelShift,
+                    seen.time,
+                    seen.refractory,
+                    evidence,
+                    why,
+                    events,
+                );
+            }
+        } else if on
+            && self.tail.seen() >= WARM_UP
+            && x > stretched(LEAST)
+            && self.latch.is_ready(seen.time)
+            && self.tail.log10_period(x) >= self.target(seen)
+        {
+            let target = self.target(seen);
+            let mean = self.middle(before);
+            let limit = two_thirds(self.tail.level(target)) * sd;
+            let reason = format!(
+                "the last readings lie {} from the level before them, {}; that far once in {} readings of this series",
+                super::number(mean - before),
+                super::number(before),
+                super::count(self.tail.log10_period(x)),
+            );
+            let evidence = Evidence::around(mean, before, limit);
+            self.latch.raise(Kind::LevelShift, seen.time, evidence, reason, events);
+            self.calm = 0;
+            self.filled = 0;
+            found = true;
+        }
+        if self.tail.rank(x) && !found {
+            self.peak = self.peak.max(x);
+        } else if self.peak > 0.0 {
+            // Seven readings each share their six neighbours: what exceeds does so in clusters, and a
+            // jump on its way must not be learned from before it is judged.
+            self.tail.learn(self.peak.max(x));
+            self.peak = 0.0;
+        }
+        found
+    }
+
+    /// log10 of the return period worth an alarm.
+    fn target(&self, seen: &Seen) -> f64 {
+        seen.log10_target() - CLUSTER + self.latch.surplus(seen.time)
+    }
+
+    /// The size of the median distance from `before`, [`stretched`]; 0 below the tail's threshold,
+    /// which is all that the tail asks of most readings.
+    fn median(&self, before: f64, sd: f64) -> f64 {
+        let threshold = self.tail.threshold().unwrap_or(0.0);
+        // d^1.5 > t without a root.
+        let limit = threshold * threshold;
+        let (mut above, mut below) = (0, 0);
+        for value in self.values {
+            let d = (value - before) / sd;
+            let cube = d * d * d;
+            above += usize::from(cube > limit);
+            below += usize::from(-cube > limit);
+        }
+        if above.max(below) <= RUN / 2 {
+            return 0.0;
+        }
+        let size = ((self.middle(before) - before) / sd).abs();
+        stretched(size.min(1e6))
+    }
+
+    /// The median of the readings.
+    fn middle(&self, before: f64) -> f64 {
+        let mut sorted = self.values;
+        sorted.sort_unstable_by(f64::total_cmp);
+        sorted.get(RUN / 2).copied().unwrap_or(before)
+    }
+}

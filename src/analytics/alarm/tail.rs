@@ -1,0 +1,175 @@
+//! The tail of a statistic, learned as it comes: how rarely is it this large?
+//!
+//! Pure. Peaks over threshold: above a high quantile `u` the excess of almost any distribution is
+//! near a generalised Pareto one (Pickands–Balkema–de Haan; Coles 2001, *An Introduction to
+//! Statistical Modeling of Extreme Values*, section 4.2), so the probability of more than x > u is
+//! `p·(1 + ξ·(x − u)/σ)^(−1/ξ)`, p the share above u (ibid., equation 4.11; Siffer et al. 2017,
+//! "Anomaly detection in streams with extreme value theory", the stream's form). Here u follows the
+//! quantile by stochastic approximation of its logarithm, ξ and σ come from the mean and the mean
+//! square of the excess (Hosking and Wallis 1987, section 3), leaning on those of normal noise until
+//! enough was seen. Old readings fade, so a series that has changed for good is ordinary again.
+//!
+//! Dimensionless within: what is observed may have any unit, but always the same one.
+
+use libm::{exp, log1p};
+use serde::{Deserialize, Serialize};
+
+/// Share of observations above the threshold.
+const SHARE: f64 = 0.02;
+/// −log10(SHARE).
+pub(super) const SHARE_LOG10: f64 = 1.698_970_004_336_018_7;
+/// Observations whose mean size gives the first threshold.
+const START: u32 = 64;
+/// The 98 % quantile of N(0, 1) over the mean of |N(0, 1)|.
+const QUANTILE_TO_MEAN: f64 = 3.422;
+/// 1 / (density of log N(0, 1) at that quantile): the best gain of the approximation over n.
+const GAIN: f64 = 15.0;
+/// Observations remembered by the threshold, and exceedances by the excess.
+const MEMORY: u32 = 10_000;
+const EXCEEDANCES: u32 = 300;
+/// Normal noise counts as so many exceedances seen before the first.
+const PRIOR: u32 = 20;
+/// Mean excess of normal noise, and its mean square, in units of the threshold.
+const PRIOR_MEAN: f64 = 0.289;
+const PRIOR_SQUARE: f64 = 0.160;
+/// An excess counts as at most so many mean ones: a single reading must not move the scale.
+const CLIP: f64 = 15.0;
+/// Least mean excess believed: coarse values may never lie between their steps.
+const MEAN_MIN: f64 = 0.02;
+/// Heaviest tail believed: the variance is then just infinite.
+const SHAPE_MAX: f64 = 0.5;
+/// The shape's standard error times the root of the exceedances, roughly: a fourth of the textbook's 1,
+/// taken off what is found, since few exceedances of normal noise look heavy every other time.
+const SHAPE_ERROR: f64 = 0.25;
+const LN_10: f64 = core::f64::consts::LN_10;
+
+/// What is known of the tail of one statistic that is ≥ 0 (a negative one counts as small).
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Tail {
+    /// Observations, up to [`MEMORY`].
+    #[serde(rename = "n")]
+    seen: u32,
+    /// Exceedances, up to [`EXCEEDANCES`].
+    #[serde(rename = "k")]
+    exceeded: u32,
+    /// The threshold; before [`START`] observations their sum.
+    #[serde(rename = "u")]
+    threshold: f64,
+    /// Mean excess over the threshold, in units of it.
+    #[serde(rename = "m")]
+    mean: f64,
+    /// Mean square of the same.
+    #[serde(rename = "q")]
+    square: f64,
+}
+
+impl Default for Tail {
+    fn default() -> Tail {
+        Tail { seen: 0, exceeded: 0, threshold: 0.0, mean: PRIOR_MEAN, square: PRIOR_SQUARE }
+    }
+}
+
+impl Tail {
+    /// A tail of which something is known before the first observation: its threshold, and the mean and
+    /// the mean square of the excess in units of it.
+    pub fn starting_at(threshold: f64, mean: f64, square: f64) -> Tail {
+        Tail { seen: START, exceeded: 0, threshold, mean, square }
+    }
+
+    /// Takes in one observation; `size`: how large it is on either side, for the first threshold
+    /// (the observation itself, but for statistics that look at one side of something symmetric).
+    pub fn observe(&mut self, x: f64, size: f64) {
+        if self.seen < START {
+            self.begin(size);
+            return;
+        }
+        if self.rank(x) {
+            self.learn(x);
+        }
+    }
+
+    /// Takes in whether an observation exceeds the threshold, which it returns, but not yet by how much.
+    pub fn rank(&mut self, x: f64) -> bool {
+        let gain = if self.seen < MEMORY {
+            self.seen += 1;
+            GAIN / f64::from(self.seen)
+        } else {
+            GAIN / MEMORY as f64
+        };
+        let exceeds = x > self.threshold;
+        let factor = if exceeds { 1.0 + gain * (1.0 - SHARE) } else { 1.0 - gain * SHARE };
+        self.threshold = (self.threshold * factor).clamp(1e-300, 1e300);
+        exceeds
+    }
+
+    /// Takes in by how much an observation, or the largest of a cluster of them, exceeds the threshold.
+    pub fn learn(&mut self, x: f64) {
+        self.exceeded = (self.exceeded + 1).min(EXCEEDANCES);
+        let excess = self.excess(x).min(CLIP * self.mean);
+        let weight = 1.0 / f64::from(self.exceeded + PRIOR);
+        self.mean = (self.mean + weight * (excess - self.mean)).max(MEAN_MIN);
+        self.square += weight * (excess * excess - self.square);
+    }
+
+    #[cold]
+    fn begin(&mut self, size: f64) {
+        self.seen += 1;
+        // One glitch among the first must not set the scale.
+        let before = f64::from(self.seen - 1);
+        let most = if self.seen > 8 { 5.0 * self.threshold / before } else { f64::MAX / 1e9 };
+        self.threshold += size.abs().min(most);
+        if self.seen == START {
+            let mean = self.threshold / f64::from(START);
+            self.threshold = (QUANTILE_TO_MEAN * mean).clamp(1e-300, 1e300);
+        }
+    }
+
+    /// Excess over the threshold, in units of it; bounded.
+    fn excess(&self, x: f64) -> f64 {
+        (x / self.threshold - 1.0).clamp(0.0, 1e9)
+    }
+
+    /// Observations so far, up to a bound.
+    pub fn seen(&self) -> u32 {
+        self.seen
+    }
+
+    /// The threshold; `None` while the first readings are gathered.
+    pub fn threshold(&self) -> Option<f64> {
+        (self.seen >= START).then_some(self.threshold)
+    }
+
+    /// Shape ξ in [0, 0.5] and scale σ (in units of the threshold): mean = σ/(1 − ξ), variance =
+    /// σ²/((1 − ξ)²(1 − 2ξ)). A tail lighter than exponential is not relied upon.
+    fn shape_and_scale(&self) -> (f64, f64) {
+        let variance = self.square - self.mean * self.mean;
+        let ratio = if variance > 0.0 { self.mean * self.mean / variance } else { 1.0 };
+        let error = SHAPE_ERROR / f64::from(self.exceeded + PRIOR).sqrt();
+        let shape = (0.5 * (1.0 - ratio) - error).clamp(0.0, SHAPE_MAX);
+        (shape, self.mean * (1.0 - shape))
+    }
+
+    /// log10 of how many observations it takes, in the mean, until one is larger than `x`; ≥ 0. Below the
+    /// threshold it is interpolated as for normal noise.
+    pub fn log10_period(&self, x: f64) -> f64 {
+        if self.seen < START {
+            return 0.0;
+        }
+        if x <= self.threshold {
+            let ratio = (x / self.threshold).max(0.0);
+            return SHARE_LOG10 * ratio * ratio;
+        }
+        let (shape, scale) = self.shape_and_scale();
+        let y = self.excess(x) / scale;
+        let log = if shape > 1e-6 { log1p(shape * y) / shape } else { y };
+        SHARE_LOG10 + log / LN_10
+    }
+
+    /// What is exceeded once in 10^`log10_period` observations, for periods above that of the threshold.
+    pub fn level(&self, log10_period: f64) -> f64 {
+        let (shape, scale) = self.shape_and_scale();
+        let log = (log10_period - SHARE_LOG10).max(0.0) * LN_10;
+        let y = if shape > 1e-6 { (exp(shape * log) - 1.0) / shape } else { log };
+        self.threshold * (1.0 + scale * y)
+    }
+}

@@ -1,0 +1,49 @@
+//! False alarms on clean series.
+
+use std::collections::BTreeMap;
+
+use super::super::AlarmState;
+use super::rig::*;
+
+/// Alarms begun of one series.
+fn alarms(series: Series, step: f64, days: f64, seed: u64) -> Vec<String> {
+    let (mut rig, mut source) = (Rig::new(), Source::new(series, step, seed));
+    while source.time < days * DAY {
+        let (time, value) = source.next();
+        rig.reading(time, value);
+    }
+    if std::env::var("WEIR_SHOW").is_ok() {
+        for event in rig.events.iter().filter(|event| event.state == AlarmState::Active) {
+            println!("  {seed} {} {}: {}", event.time, event.alarm, event.reason);
+        }
+    }
+    rig.begun(0.0).into_iter().map(str::to_owned).collect()
+}
+
+/// Prints, with `--nocapture`, the alarms in 30 days of each kind of series; `WEIR_SEEDS` runs more of them.
+#[test]
+fn clean_series_raise_hardly_any_alarm() {
+    let seeds = std::env::var("WEIR_SEEDS").ok().and_then(|n| n.parse().ok()).unwrap_or(2);
+    let only = std::env::var("WEIR_KIND").ok();
+    for series in Series::ALL {
+        if only.as_ref().is_some_and(|only| *only != format!("{series:?}")) {
+            continue;
+        }
+        for (step, days) in [(MINUTE, 30.0), (5.0 * MINUTE, 60.0)] {
+            let mut counts = BTreeMap::<String, u32>::new();
+            for seed in 0..seeds {
+                for alarm in alarms(series, step, days, seed + 1) {
+                    *counts.entry(alarm).or_default() += 1;
+                }
+            }
+            let total: u32 = counts.values().sum();
+            let rate = f64::from(total) / (seeds as f64 * days / 30.0);
+            println!(
+                "{:20} {:3} min  {rate:6.3} in 30 days  {counts:?}",
+                format!("{series:?}"),
+                step / 60.0
+            );
+            assert!(rate <= 1.5, "{series:?} every {step} s: {rate} {counts:?}");
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! What must be found.
+
+use super::rig::*;
+
+/// Readings before the fault.
+const LEARNED: usize = 4000;
+
+fn learned(series: Series, step: f64, seed: u64, readings: usize) -> (Rig, Source) {
+    let (mut rig, mut source) = (Rig::new(), Source::new(series, step, seed));
+    for _ in 0..readings {
+        let (time, value) = source.next();
+        rig.reading(time, value);
+    }
+    (rig, source)
+}
+
+/// Share of `seeds` in which `run` found it.
+fn share(what: &str, seeds: u64, run: impl Fn(u64) -> bool) -> f64 {
+    let found = (1..=seeds).filter(|&seed| run(seed)).count();
+    let share = found as f64 / seeds as f64;
+    println!("{what:40} found {found} of {seeds}");
+    share
+}
+
+/// Where and how long before: a slow filter (white noise) and one that follows a cycle.
+const CASES: [(Series, f64, usize); 8] = [
+    (Series::White, MINUTE, 600),
+    (Series::White, MINUTE, LEARNED),
+    (Series::White, 5.0 * MINUTE, LEARNED),
+    (Series::Daily, MINUTE, LEARNED),
+    (Series::DailyWeekly, MINUTE, LEARNED),
+    (Series::Irregular, MINUTE, LEARNED),
+    (Series::Irregular, 5.0 * MINUTE, LEARNED),
+    (Series::HeavyTails, MINUTE, LEARNED),
+];
+
+#[test]
+fn steps_are_found_within_ten_readings() {
+    for (series, step, readings) in CASES {
+        let found = share(&format!("step of 5, {series:?} {step} s {readings}"), 100, |seed| {
+            let (mut rig, mut source) = learned(series, step, seed, readings);
+            let from = source.time;
+            for _ in 0..10 {
+                let (time, value) = source.next();
+                rig.reading(time, value + if seed % 2 == 0 { 5.0 } else { -5.0 });
+            }
+            rig.begun(from).contains(&"level-shift")
+        });
+        assert!(found >= 0.99, "{series:?} {step} {readings}: {found}");
+    }
+}
+
+#[test]
+fn spikes_are_outliers_and_no_shifts() {
+    // A spike of eight deviations is nothing rare in heavy tails; before 600 readings are
+    // over, too little is known of the tail.
+    for (series, step, readings) in CASES.into_iter().take(7) {
+        let found = share(&format!("spike of 8, {series:?} {step} s {readings}"), 100, |seed| {
+            let (mut rig, mut source) = learned(series, step, seed, readings);
+            let from = source.time;
+            let (time, value) = source.next();
+            rig.reading(time, value + if seed % 2 == 0 { 8.0 } else { -8.0 });
+            for _ in 0..10 {
+                let (time, value) = source.next();
+                rig.reading(time, value);
+            }
+            rig.begun(from) == ["outlier"]
+        });
+        let least = if readings < LEARNED { 0.93 } else { 0.98 };
+        assert!(found >= least, "{series:?} {step} {readings}: {found}");
+    }
+}
+
+#[test]
+fn stuck_sensors_are_found() {
+    for series in
+        [Series::White, Series::Autoregressive, Series::Daily, Series::Walk, Series::Weather]
+    {
+        let found = share(&format!("stuck, {series:?}"), 100, |seed| {
+            let (mut rig, mut source) = learned(series, MINUTE, seed, LEARNED);
+            let (from, (_, last)) = (source.time, source.next());
+            for _ in 0..120 {
+                let (time, _) = source.next();
+                rig.reading(time, last);
+            }
+            rig.begun(from).contains(&"stuck")
+        });
+        assert!(found >= 0.99, "{series:?}: {found}");
+    }
+}
+
+#[test]
+fn gaps_are_found() {
+    for series in [Series::White, Series::Irregular] {
+        let found = share(&format!("gap, {series:?}"), 100, |seed| {
+            let (mut rig, source) = learned(series, MINUTE, seed, LEARNED);
+            let from = source.time;
+            rig.silence(from + 3600.0);
+            rig.begun(from) == ["gap"]
+        });
+        assert!(found >= 0.99, "{series:?}: {found}");
+    }
+}
+
+#[test]
+fn drifts_are_found_within_three_days() {
+    for series in [Series::White, Series::Daily, Series::Irregular] {
+        for (step, days) in [(MINUTE, 21.0), (5.0 * MINUTE, 28.0)] {
+            let found = share(&format!("drift of 1 a day, {series:?} {step} {days}"), 10, |seed| {
+                let readings = (days * DAY / step) as usize;
+                let (mut rig, mut source) = learned(series, step, seed, readings);
+                let from = source.time;
+                while source.time < from + 3.0 * DAY {
+                    let (time, value) = source.next();
+                    rig.reading(time, value + (time - from) / DAY);
+                }
+                rig.begun(from).contains(&"drift")
+            });
+            assert!(found >= 0.99, "{series:?} {step}: {found}");
+        }
+    }
+}
+
+#[test]
+fn a_resumed_state_goes_on_bit_identically() {
+    for series in [Series::Walk, Series::Counts, Series::Weather] {
+        let (mut rig, mut source) = learned(series, 5.0 * MINUTE, 7, 3000);
+        let mut resumed = Rig::new();
+        let mut source2 = Source::new(series, 5.0 * MINUTE, 7);
+        for i in 0..6000 {
+            if i < 3000 {
+                let (time, value) = source2.next();
+                resumed.reading(time, value);
+                continue;
+            }
+            if i % 97 == 0 {
+                let bytes = serde_cbor::to_vec(&resumed.detectors).unwrap();
+                resumed.detectors = serde_cbor::from_slice(&bytes).unwrap();
+            }
+            let spike = if i % 701 == 0 { 30.0 } else { 0.0 };
+            let (time, value) = source.next();
+            rig.reading(time, value + spike);
+            let (time, value) = source2.next();
+            resumed.reading(time, value + spike);
+        }
+        assert!(!rig.events.is_empty(), "{series:?}: nothing compared");
+        assert_eq!(rig.events, resumed.events, "{series:?}");
+        let bytes = |rig: &Rig| serde_cbor::to_vec(&rig.detectors).unwrap();
+        assert_eq!(bytes(&rig), bytes(&resumed), "{series:?}");
+    }
+}

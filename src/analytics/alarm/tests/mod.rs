@@ -1,0 +1,4 @@
+mod clean;
+mod found;
+mod nab;
+mod rig;

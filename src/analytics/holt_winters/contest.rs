@@ -1,0 +1,120 @@
+//! Whether the model is worth following: it runs against the naive forecast, a season at a time.
+
+use serde::{Deserialize, Serialize};
+
+/// Seasons compared before anything gives way.
+const SEASONS_MIN: f64 = 3.0;
+/// Seasons after which a comparison counts 1/e of a new one.
+const MEMORY_SEASONS: f64 = 10.0;
+/// The model gives way when its errors are this many times those of the naive forecast …
+const LOST: f64 = 1.02;
+/// … and comes back below this: between the two nothing changes, so that it does not flap.
+const WON: f64 = 0.97;
+/// Slots of a block without a season.
+const PLAIN: usize = 12;
+
+/// Running comparison of a model with the naive forecast, over blocks of one season: a forecast of
+/// the whole block is made before it, by the model and by the naive forecast.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Contest {
+    /// What the model said of the block's slots; empty before the first block.
+    #[serde(rename = "f")]
+    ahead: Vec<f64>,
+    /// Number of the block's first slot.
+    #[serde(rename = "o")]
+    origin: i64,
+    /// The last value before the block: the naive forecast where there is no season.
+    #[serde(rename = "h")]
+    held: f64,
+    /// Sums of absolute errors, older ones counting less, and the sum of their weights.
+    #[serde(rename = "a")]
+    model: f64,
+    #[serde(rename = "b")]
+    naive: f64,
+    #[serde(rename = "w")]
+    weight: f64,
+    /// The naive forecast is used.
+    #[serde(rename = "y")]
+    pub yields: bool,
+}
+
+impl Contest {
+    /// Slots in a block.
+    pub fn block(season_length: usize) -> usize {
+        if season_length == 0 { PLAIN } else { season_length }
+    }
+
+    /// Counts an observed slot. `naive`: the slot one season before; without a season it is not asked.
+    pub fn observe(&mut self, season_length: usize, slot: i64, y: f64, naive: Option<f64>) {
+        let said = usize::try_from(slot - self.origin).ok().and_then(|h| self.ahead.get(h));
+        let naive = if season_length == 0 { Some(self.held) } else { naive };
+        let (Some(said), Some(naive)) = (said, naive) else { return };
+        let block = Contest::block(season_length) as f64;
+        let memory = 1.0 - 1.0 / (MEMORY_SEASONS * block);
+        self.model = (self.model * memory + (y - said).abs()).min(f64::MAX);
+        self.naive = (self.naive * memory + (y - naive).abs()).min(f64::MAX);
+        self.weight = self.weight * memory + 1.0;
+    }
+
+    /// True when the block is over once `slot` is.
+    pub fn is_due(&self, slot: i64) -> bool {
+        slot - self.origin + 1 >= self.ahead.len() as i64
+    }
+
+    /// Judges the blocks so far and begins another with the slot `next`. `last`: the last observed value.
+    pub fn begin(
+        &mut self,
+        season_length: usize,
+        next: i64,
+        last: f64,
+        points: impl Iterator<Item = f64>,
+    ) {
+        if self.weight >= SEASONS_MIN * Contest::block(season_length) as f64 * 0.75 {
+            self.yields = self.model > self.naive * if self.yields { WON } else { LOST };
+        }
+        self.origin = next;
+        self.held = last;
+        self.ahead = points
+            .take(Contest::block(season_length))
+            .map(|p| if p.is_finite() { p } else { last })
+            .collect();
+    }
+
+    /// What was said moves with the level.
+    pub fn shift(&mut self, shift: impl Fn(&mut f64)) {
+        self.ahead.iter_mut().for_each(&shift);
+        shift(&mut self.held);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A model that is `good` or not against a naive forecast off by 1; true where it yields.
+    fn run(contest: &mut Contest, days: std::ops::Range<i64>, error: f64) {
+        for slot in days.start * 4..days.end * 4 {
+            contest.observe(4, slot, 10.0, Some(11.0));
+            if contest.is_due(slot) {
+                contest.begin(4, slot + 1, 10.0, std::iter::repeat(10.0 + error));
+            }
+        }
+    }
+
+    #[test]
+    fn a_loser_yields_and_may_come_back() {
+        let mut contest = Contest::default();
+        run(&mut contest, 0..2, 3.0);
+        assert!(!contest.yields, "two days are too few");
+        run(&mut contest, 2..6, 3.0);
+        assert!(contest.yields);
+        run(&mut contest, 6..8, 0.0);
+        assert!(contest.yields, "not at once");
+        run(&mut contest, 8..40, 0.0);
+        assert!(!contest.yields);
+        // As good as the naive forecast: no reason to change.
+        let mut contest = Contest::default();
+        run(&mut contest, 0..100, 1.0);
+        assert!(!contest.yields);
+    }
+}

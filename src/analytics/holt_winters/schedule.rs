@@ -1,0 +1,46 @@
+//! When fits begin and when they are adopted, counted in slots: the same for every run.
+
+use crate::reading::SECOND;
+
+/// Time for a fit to come back, in event time: short slots wait for more of their kind.
+const ANSWER: i64 = 300 * SECOND;
+
+/// The slot count at which a fit begun at `at` is adopted, if it was offered before: the next slot, or
+/// as many slots of `step` nanoseconds as five minutes have.
+pub(super) fn adopted(at: u64, step: i64) -> u64 {
+    at.saturating_add((ANSWER / step.max(1)).max(1).unsigned_abs())
+}
+
+/// The last slot count up to `seen` at which a fit is due; `None` before the first.
+///
+/// With a season of m slots after 2, 3, 7, 14, 21 and 28 of them, then every 28; with a second one
+/// also after 3 of these. Without a season after 30, 100, 300 and 1000 slots, then every 1000.
+pub(super) fn last_due(seasons: [usize; 2], seen: u64) -> Option<u64> {
+    let [m, long] = seasons.map(|m| m as u64);
+    let (early, every): (&[u64], u64) = match m {
+        0 => (&[30, 100, 300], 1000),
+        _ => (&[2, 3, 7, 14, 21], 28),
+    };
+    let m = m.max(1);
+    let early = early.iter().map(|k| k * m).chain((long > 0).then_some(3 * long));
+    let regular = seen - seen % (every * m);
+    early.chain([regular]).filter(|&due| due > 0 && due <= seen).max()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fits_are_due_sooner_while_all_is_new() {
+        let dues = |seasons: [usize; 2], until: u64| {
+            let mut dues: Vec<u64> = (0..until).filter_map(|n| last_due(seasons, n)).collect();
+            dues.dedup();
+            dues
+        };
+        assert_eq!(dues([24, 168], 2100), [48, 72, 168, 336, 504, 672, 1344, 2016],);
+        assert_eq!(dues([24, 0], 700), [48, 72, 168, 336, 504, 672]);
+        assert_eq!(dues([0, 0], 2100), [30, 100, 300, 1000, 2000]);
+        assert_eq!(dues([96, 672], 2100), [192, 288, 672, 1344, 2016]);
+    }
+}

@@ -1,0 +1,346 @@
+//! How good the forecasts of one series were, by what came of them.
+//!
+//! Pure. Two ways, both out of sample: every slot against the one-step forecast issued before it;
+//! and from a **rolling origin** (every 24 h unless asked otherwise) all steps of the forecast made there. Next to
+//! the model stand the seasonal naive forecast (the last value seen at that point of the season; without
+//! a season the last value) and the model's own class-1 intervals before calibration.
+//!
+//! Memory: one number a point of the season, the forecasts whose slots are still to come, and sums
+//! by step: bounded by the season and the steps judged, however long the series.
+
+use std::collections::VecDeque;
+
+use crate::analytics::holt_winters::{ForecastPlan, SlotsClosed};
+use crate::analytics::step::Outlook;
+
+/// Most steps judged.
+const STEPS_MAX: usize = 400;
+
+/// The steps that are told of together: one season and two, without one the horizon and twice it; ≤ 400.
+pub fn ranges(plan: &ForecastPlan) -> [usize; 2] {
+    let near = match plan.season_length() {
+        m if (2..=STEPS_MAX / 2).contains(&m) => m,
+        _ => plan.horizon().min(STEPS_MAX / 2),
+    };
+    [near, 2 * near]
+}
+
+/// Measures of point and interval forecasts, as sums. "Scaled" is divided by the mean absolute
+/// error of the seasonal naive forecast over all slots before the origin (Hyndman, Koehler, Another look at measures of
+/// forecast accuracy, International Journal of Forecasting 22, 2006, 679–688: MASE).
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Measures {
+    /// Forecasts that met a slot with readings.
+    pub n: u64,
+    absolute: f64,
+    squared: f64,
+    symmetric: f64,
+    inside: u64,
+    inside_class1: u64,
+    width: f64,
+    score: f64,
+    score_class1: f64,
+    /// Those for which a scale other than 0 was known, …
+    scaled_n: u64,
+    scaled: f64,
+    scaled_score: f64,
+    scaled_score_class1: f64,
+    /// … and, of them, those for which the naive forecast existed: its scaled error, and the model's on the same.
+    compared: u64,
+    naive: f64,
+    against: f64,
+}
+
+/// One forecast of one slot.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Judged {
+    pub actual: f64,
+    pub mean: f64,
+    /// Calibrated, and before calibration.
+    pub interval: (f64, f64),
+    pub class1: (f64, f64),
+    /// What the seasonal naive forecast said.
+    pub naive: Option<f64>,
+    /// MASE's denominator at the origin.
+    pub scale: Option<f64>,
+}
+
+/// Winkler's score of a (1 − α) interval: width + 2/α times how far outside the actual lies; smaller is better.
+/// Source: Gneiting, Raftery, Strictly proper scoring rules, prediction, and estimation, Journal of the
+/// American Statistical Association 102, 2007, equation 43.
+pub fn winkler((lower, upper): (f64, f64), actual: f64, alpha: f64) -> f64 {
+    (upper - lower) + 2.0 / alpha * ((lower - actual).max(0.0) + (actual - upper).max(0.0))
+}
+
+impl Measures {
+    /// Counts one forecast whose intervals were to cover with probability `nominal`.
+    pub fn add(&mut self, j: &Judged, nominal: f64) {
+        let holds = |(lower, upper): (f64, f64)| u64::from(lower <= j.actual && j.actual <= upper);
+        let score = |interval| winkler(interval, j.actual, 1.0 - nominal);
+        let error = (j.actual - j.mean).abs();
+        let size = j.actual.abs() + j.mean.abs();
+        self.n += 1;
+        self.absolute += error;
+        self.squared += error * error;
+        self.symmetric += if size > 0.0 { 2.0 * error / size } else { 0.0 };
+        self.inside += holds(j.interval);
+        self.inside_class1 += holds(j.class1);
+        self.width += j.interval.1 - j.interval.0;
+        self.score += score(j.interval);
+        self.score_class1 += score(j.class1);
+        let Some(scale) = j.scale.filter(|&scale| scale > 0.0) else { return };
+        self.scaled_n += 1;
+        self.scaled += error / scale;
+        self.scaled_score += score(j.interval) / scale;
+        self.scaled_score_class1 += score(j.class1) / scale;
+        let Some(naive) = j.naive else { return };
+        self.compared += 1;
+        self.naive += (j.actual - naive).abs() / scale;
+        self.against += error / scale;
+    }
+
+    /// Adds all of `other`.
+    pub fn merge(&mut self, other: &Measures) {
+        self.n += other.n;
+        self.absolute += other.absolute;
+        self.squared += other.squared;
+        self.symmetric += other.symmetric;
+        self.inside += other.inside;
+        self.inside_class1 += other.inside_class1;
+        self.width += other.width;
+        self.score += other.score;
+        self.score_class1 += other.score_class1;
+        self.scaled_n += other.scaled_n;
+        self.scaled += other.scaled;
+        self.scaled_score += other.scaled_score;
+        self.scaled_score_class1 += other.scaled_score_class1;
+        self.compared += other.compared;
+        self.naive += other.naive;
+        self.against += other.against;
+    }
+
+    /// Mean absolute error, in the series' unit. This and the others: `None` where nothing was counted.
+    pub fn mae(&self) -> Option<f64> {
+        mean(self.absolute, self.n)
+    }
+
+    /// Root of the mean square of the errors, in the series' unit.
+    pub fn rmse(&self) -> Option<f64> {
+        mean(self.squared, self.n).map(f64::sqrt)
+    }
+
+    /// Mean of 200·|error|/(|actual| + |forecast|), in per cent of 0 to 200; 0/0 counts 0 (Makridakis,
+    /// Spiliotis, Assimakopoulos, The M4 competition, International Journal of Forecasting 36, 2020, 54–74).
+    pub fn smape(&self) -> Option<f64> {
+        mean(100.0 * self.symmetric, self.n)
+    }
+
+    /// Mean of the scaled absolute errors.
+    pub fn mase(&self) -> Option<f64> {
+        mean(self.scaled, self.scaled_n)
+    }
+
+    /// The same of the seasonal naive forecast.
+    pub fn mase_naive(&self) -> Option<f64> {
+        mean(self.naive, self.compared)
+    }
+
+    /// 1 − (scaled error)/(that of the seasonal naive forecast), on the same slots. Positive: better than naive.
+    pub fn skill(&self) -> Option<f64> {
+        (self.naive > 0.0).then(|| 1.0 - self.against / self.naive).filter(|s| s.is_finite())
+    }
+
+    /// Share of the slots inside their interval.
+    pub fn coverage(&self) -> Option<f64> {
+        mean(self.inside as f64, self.n)
+    }
+
+    /// The same of class-1 intervals.
+    pub fn coverage_class1(&self) -> Option<f64> {
+        mean(self.inside_class1 as f64, self.n)
+    }
+
+    /// Mean width of the intervals, in the series' unit.
+    pub fn width(&self) -> Option<f64> {
+        mean(self.width, self.n)
+    }
+
+    /// Mean Winkler score, in the series' unit.
+    pub fn score(&self) -> Option<f64> {
+        mean(self.score, self.n)
+    }
+
+    /// The same of class-1 intervals.
+    pub fn score_class1(&self) -> Option<f64> {
+        mean(self.score_class1, self.n)
+    }
+
+    /// Mean scaled Winkler score (M4's MSIS).
+    pub fn msis(&self) -> Option<f64> {
+        mean(self.scaled_score, self.scaled_n)
+    }
+
+    /// The same of class-1 intervals.
+    pub fn msis_class1(&self) -> Option<f64> {
+        mean(self.scaled_score_class1, self.scaled_n)
+    }
+}
+
+fn mean(sum: f64, n: u64) -> Option<f64> {
+    (n > 0).then(|| sum / n as f64).filter(|mean| mean.is_finite())
+}
+
+/// A forecast whose slots are still to come, with what was known at its origin.
+#[derive(Debug)]
+struct Pending {
+    outlook: Outlook,
+    /// What the seasonal naive forecast says for the next season.
+    naive: Vec<Option<f64>>,
+    scale: Option<f64>,
+}
+
+/// The judgement of one series.
+#[derive(Debug, Default)]
+pub struct Evaluation {
+    /// Every slot, one step before.
+    pub one_step: Measures,
+    /// From the rolling origin, by step; element h-1 is h ahead.
+    pub by_step: Vec<Measures>,
+    /// Origins with a forecast.
+    pub origins: u64,
+    /// As of the last slot.
+    pub ranges: [usize; 2],
+    pub season_length: usize,
+    /// Nanoseconds.
+    pub step: i64,
+    pub nominal: f64,
+    /// Slots that start before it are only learned from; `None` before the first.
+    judge_from: Option<i64>,
+    pending: VecDeque<Pending>,
+    /// Last value seen, and its slot, by slot modulo season (without one: one element).
+    last: Vec<Option<(f64, i64)>>,
+    /// Σ |y_t − y_{t−m}|, and how many.
+    naive_error: f64,
+    naive_pairs: u64,
+}
+
+impl Evaluation {
+    /// Takes in what a batch showed: slots that closed, and forecasts made at origins, each in order.
+    /// `judge_after`: slots that start less than so many nanoseconds after the first are not judged.
+    pub fn take(
+        &mut self,
+        plan: &ForecastPlan,
+        judge_after: i64,
+        slots: &[SlotsClosed],
+        outlooks: &[Outlook],
+    ) {
+        let Some(first) = slots.first() else { return };
+        self.judge_from.get_or_insert(first.start.nanos().saturating_add(judge_after));
+        let m = plan.season_length().max(1);
+        if (self.step, self.last.len()) != (plan.step(), m) {
+            let (one_step, by_step) = (self.one_step, std::mem::take(&mut self.by_step));
+            let kept = Evaluation {
+                one_step,
+                by_step,
+                origins: self.origins,
+                judge_from: self.judge_from,
+                ..Evaluation::default()
+            };
+            *self = kept;
+            self.last = vec![None; m];
+        }
+        self.step = plan.step();
+        self.season_length = plan.season_length();
+        self.nominal = plan.nominal();
+        self.ranges = ranges(plan);
+        let mut outlooks = outlooks.iter().peekable();
+        for slot in slots {
+            while let Some(outlook) = outlooks.next_if(|o| o.forecast.origin <= slot.start) {
+                self.begin(outlook);
+            }
+            self.close(slot);
+        }
+        outlooks.for_each(|outlook| self.begin(outlook));
+    }
+
+    /// A new origin.
+    fn begin(&mut self, outlook: &Outlook) {
+        self.origins += 1;
+        let first = outlook.forecast.origin.nanos().div_euclid(self.step);
+        let m = self.last.len() as i64;
+        let naive = (0..m).map(|h| self.naive(first + h)).collect();
+        self.pending.push_back(Pending { outlook: outlook.clone(), naive, scale: self.scale() });
+    }
+
+    fn close(&mut self, closed: &SlotsClosed) {
+        let slot = closed.start.nanos().div_euclid(self.step);
+        let actual = closed.mean;
+        let judge = self.judge_from.is_some_and(|from| closed.start.nanos() >= from);
+        if let Some(expected) = closed.expected.filter(|_| judge) {
+            let judged = Judged {
+                actual,
+                mean: expected.mean,
+                interval: (expected.lower, expected.upper),
+                class1: expected.class1.into(),
+                naive: self.naive(slot),
+                scale: self.scale(),
+            };
+            self.one_step.add(&judged, self.nominal);
+        }
+        for pending in &self.pending {
+            let forecast = &pending.outlook.forecast;
+            let ahead = slot - forecast.origin.nanos().div_euclid(self.step);
+            let Some(index) = usize::try_from(ahead).ok().filter(|_| judge) else { continue };
+            let of = |values: &[f64]| values.get(index).copied();
+            let (Some(mean), Some(lower), Some(upper), Some(&class1)) = (
+                of(&forecast.mean),
+                of(&forecast.lower),
+                of(&forecast.upper),
+                pending.outlook.class1.get(index),
+            ) else {
+                continue;
+            };
+            let judged = Judged {
+                actual,
+                mean,
+                interval: (lower, upper),
+                class1: class1.into(),
+                naive: pending.naive.get(index % pending.naive.len().max(1)).copied().flatten(),
+                scale: pending.scale,
+            };
+            if self.by_step.len() <= index {
+                self.by_step.resize(index + 1, Measures::default());
+            }
+            self.by_step[index].add(&judged, forecast.nominal);
+        }
+        self.pending.retain(|pending| {
+            let forecast = &pending.outlook.forecast;
+            slot + 1 - forecast.origin.nanos().div_euclid(self.step) < forecast.mean.len() as i64
+        });
+        let m = self.last.len() as i64;
+        let place = &mut self.last[slot.rem_euclid(m) as usize];
+        if let Some((before, _)) = place.filter(|&(_, seen)| seen == slot - m) {
+            self.naive_error += (actual - before).abs();
+            self.naive_pairs += 1;
+        }
+        *place = Some((actual, slot));
+    }
+
+    /// The last value seen at the slot's point of the season.
+    fn naive(&self, slot: i64) -> Option<f64> {
+        let m = self.last.len().max(1) as i64;
+        self.last.get(slot.rem_euclid(m) as usize).copied().flatten().map(|(value, _)| value)
+    }
+
+    /// MASE's denominator over all slots so far.
+    fn scale(&self) -> Option<f64> {
+        mean(self.naive_error, self.naive_pairs)
+    }
+
+    /// Steps 1 to `steps` together.
+    pub fn through(&self, steps: usize) -> Measures {
+        let mut sum = Measures::default();
+        self.by_step.iter().take(steps).for_each(|measures| sum.merge(measures));
+        sum
+    }
+}

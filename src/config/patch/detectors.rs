@@ -1,0 +1,20 @@
+//! Reads `alarms = { … }`.
+
+use super::super::keys;
+use super::super::reader::TableReader;
+use super::DAY;
+use crate::analytics::settings::DetectorPatch;
+
+pub(super) fn detectors(r: &TableReader<'_, '_>) -> DetectorPatch {
+    let Some(r) = r.table("alarms", &keys::ALARMS) else { return DetectorPatch::default() };
+    let flag = |key| r.boolean(key).map(|at| at.value);
+    DetectorPatch {
+        outlier: flag("outlier"),
+        level_shift: flag("level_shift"),
+        residual: flag("residual"),
+        stuck: flag("stuck"),
+        gap: flag("gap"),
+        drift: flag("drift"),
+        repeat_after: r.duration("repeat_after", 0..=30 * DAY, "1h").map(|at| at.value),
+    }
+}
