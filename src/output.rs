@@ -8,6 +8,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::analytics::alarm::{AlarmState, Severity};
+use crate::analytics::members::UnitKind;
 use crate::reading::{EventTime, SECOND};
 
 /// Serialises an event time as RFC 3339 text where people read, as nanoseconds where we do.
@@ -93,6 +94,10 @@ pub struct Aggregate {
     /// published at the site and never goes upstream.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slide_s: Option<f64>,
+    /// `"group"` for a group of series, `"derived"` for a metric computed from others: their readings
+    /// are in the members' aggregates already. Absent for a series that is read.
+    #[serde(default, skip_serializing_if = "UnitKind::is_series")]
+    pub source: UnitKind,
     /// Set when a reading came while the gateway's clock was not trusted.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub clock_untrusted: bool,

@@ -596,7 +596,9 @@ fn outbox_entry(batch: u64, records: &[Record], kinds: &[ForwardKind]) -> Option
         let (written, readings) = match record {
             Record::Aggregate(aggregate) if kinds.contains(&ForwardKind::Aggregate) => {
                 let line = Kinded { kind, record: &**aggregate };
-                (serde_json::to_writer(&mut entry.body, &line), aggregate.count)
+                // A group's are its members'.
+                let readings = if aggregate.source.is_series() { aggregate.count } else { 0 };
+                (serde_json::to_writer(&mut entry.body, &line), readings)
             }
             Record::Alarm(alarm) if kinds.contains(&ForwardKind::Alarm) => {
                 let line = Kinded { kind, record: &**alarm };

@@ -169,11 +169,13 @@ pub enum DropReason {
     Future,
     /// The same series, time and value again, above the watermark.
     Duplicate,
+    /// Under the name of a group or of a derived metric, for which nothing is read.
+    Reserved,
 }
 
 impl DropReason {
     /// All of them, in metric order.
-    pub const ALL: [DropReason; 12] = [
+    pub const ALL: [DropReason; 13] = [
         DropReason::Malformed,
         DropReason::Oversize,
         DropReason::Topic,
@@ -186,6 +188,7 @@ impl DropReason {
         DropReason::Invalid,
         DropReason::Future,
         DropReason::Duplicate,
+        DropReason::Reserved,
     ];
 
     /// The value of the metric label `reason`.
@@ -203,6 +206,7 @@ impl DropReason {
             DropReason::Invalid => "invalid",
             DropReason::Future => "future",
             DropReason::Duplicate => "duplicate",
+            DropReason::Reserved => "reserved",
         }
     }
 }

@@ -43,6 +43,14 @@ match = { metric = "m" }
 name = "once"
 above = 1000
 below = 10
+[[group]]
+name = "all"
+match = { metric = "m" }
+estimate = true
+forecast = true
+[[derive]]
+name = "twice"
+expression = "2 * m"
 [[profile]]
 match = { device = "trend" }
 kalman = { model = "trend" }
@@ -90,10 +98,11 @@ fn reading(device: &'static str, nanos: i64, value: f64) -> Reading {
 fn synthetic(seed: u64) -> Vec<Reading> {
     let mut rng = Rng::new(seed);
     let mut readings = Vec::new();
-    for (device, interval) in
-        [("level", 7), ("trend", 11), ("given", 5), ("off", 13), ("slow", 300)]
-    {
-        let (mut time, mut level, mut slope) = (START, 20.0, 0.0);
+    let devices = [("level", 7), ("trend", 11), ("given", 5), ("off", 13), ("slow", 300)];
+    for (i, (device, interval)) in devices.into_iter().enumerate() {
+        // No two at once: in their group, which of them is first would be for the batch to say.
+        let start = START + i as i64 * 1000;
+        let (mut time, mut level, mut slope) = (start, 20.0, 0.0);
         while time < START + 6 * 3600 * SECOND {
             let noise = (rng.below(2001) as f64 - 1000.0) / 1000.0;
             slope += noise / 1000.0;
@@ -147,9 +156,14 @@ struct Results {
 
 type Outcome = BTreeMap<String, Results>;
 
+/// The device, and the metric where it is not the one that is read.
+fn key(device: &str, metric: &str) -> String {
+    if metric == "m" { device.to_owned() } else { format!("{device}/{metric}") }
+}
+
 fn take(outcome: &mut Outcome, output: StepOutput) {
     for detail in output.details {
-        let results = outcome.entry(detail.name.device.to_string()).or_default();
+        let results = outcome.entry(key(&detail.name.device, &detail.name.metric)).or_default();
         let readings = detail.details.readings.iter();
         results.estimates.extend(readings.map(|(time, value, update, kalman, score)| {
             format!("{time} {value:?} {update:?} {:?} {score:?}", kalman.state_and_covariance())
@@ -158,12 +172,12 @@ fn take(outcome: &mut Outcome, output: StepOutput) {
     }
     for record in output.records {
         if let Record::Alarm(alarm) = &record {
-            let results = outcome.entry(alarm.device.to_string()).or_default();
+            let results = outcome.entry(key(&alarm.device, &alarm.metric)).or_default();
             results.alarms.push(serde_json::to_string(alarm).expect("JSON"));
         }
         if let Record::Aggregate(mut aggregate) | Record::View(mut aggregate) = record {
             aggregate.part = 0;
-            let results = outcome.entry(aggregate.device.clone()).or_default();
+            let results = outcome.entry(key(&aggregate.device, &aggregate.metric)).or_default();
             let size = aggregate.end.nanos() - aggregate.start.nanos();
             let text = serde_json::to_string(&aggregate).expect("JSON");
             results.aggregates.entry((size, aggregate.start)).or_default().push(text);
@@ -173,7 +187,7 @@ fn take(outcome: &mut Outcome, output: StepOutput) {
 
 fn finish(outcome: &mut Outcome, engine: &Engine) {
     for (_, name, unit) in engine.units() {
-        let results = outcome.entry(name.device.to_string()).or_default();
+        let results = outcome.entry(key(&name.device, &name.metric)).or_default();
         results.filter = serde_cbor::to_vec(unit.state().kalman()).expect("CBOR");
         results.forecast = format!("{:?}", unit.state().forecast_after_end(unit.plan(), 20));
         results.counts = format!("{:?}", unit.state().counts());
@@ -250,12 +264,15 @@ fn cutting_into_batches_changes_nothing() {
         let readings = synthetic(seed);
         let what = format!("seed {seed}");
         let outcome = cuts_do_not_matter(&what, &readings, seed);
-        assert_eq!(outcome.len(), 5);
+        // Five devices, twice each, and their group.
+        assert_eq!(outcome.len(), 11);
         for (device, results) in &outcome {
             assert!(results.aggregates.len() > 40, "{what}: {device}");
             assert!(results.aggregates.values().all(|parts| parts.len() == 1), "{what}: {device}");
             assert!(results.slots.len() > 20, "{what}: {device}");
-            counts.push_str(&results.counts);
+            if readings.iter().any(|r| r.device == device) {
+                counts.push_str(&results.counts);
+            }
             alarms.extend(results.alarms.iter().map(String::as_str));
         }
     }
@@ -339,7 +356,8 @@ fn other_devices_change_nothing() {
         let mut together = play(&all, || 50);
         for device in ["level", "trend", "given", "off", "slow"] {
             let own: Vec<Reading> = all.iter().filter(|r| r.device == device).cloned().collect();
-            let alone = play(&own, || 50);
+            let mut alone = play(&own, || 50);
+            alone.retain(|name, _| name == device);
             assert!(alone[device].estimates.len() > 50, "seed {seed}: {device}");
             let found = together.remove(device).expect("it is there");
             let among_others = Outcome::from([(device.to_owned(), found)]);

@@ -1,7 +1,7 @@
 //! Deterministic simulation: the real pipeline between a simulated broker and a simulated disk.
 //!
 //! One seed decides everything: what devices publish (disorder, resends, silences), when batches
-//! close, when checkpoints start and finish, when the process dies and what of its unsynced writes
+//! close, when checkpoints start and finish, how late background fits come, when the process dies and what of its unsynced writes
 //! survives. Each run is held against a model that only counts, and its state against a replay of
 //! the same frames without crashes. A failure names its seed: `SEED=n cargo test --test simulation`.
 
@@ -49,5 +49,6 @@ fn every_seed_ends_as_the_model_says() {
     assert!(totals.resent > seeds, "{totals:?}");
     assert!(totals.checkpoints > seeds, "{totals:?}");
     assert!(totals.parts > seeds / 10, "{totals:?}");
+    assert!(totals.fits - totals.fits_late > seeds / 20, "{totals:?}");
     assert!(totals.alarms > seeds, "{totals:?}");
 }

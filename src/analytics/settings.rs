@@ -10,9 +10,11 @@ use crate::reading::SECOND;
 
 mod alarm;
 mod custom;
+mod derive;
 mod detectors;
 mod forecast;
 mod glob;
+mod group;
 mod kalman;
 mod kind;
 mod layer;
@@ -20,13 +22,15 @@ mod window;
 
 pub use alarm::{DETECTOR_NAMES, THRESHOLDS_MAX, ThresholdSettings};
 pub use custom::{CustomSettings, METRICS_MAX, STATES_MAX, is_covariance};
+pub use derive::DeriveSettings;
 pub use detectors::{DetectorPatch, DetectorSettings};
 pub use forecast::{
     ForecastInitial, ForecastPatch, ForecastSettings, Log, SLOTS_MAX, Seasonal, Smoothing, Trend,
 };
 pub use glob::{glob_covers, glob_matches, glob_meets};
+pub use group::{GroupSettings, KEY};
 pub use kalman::{KalmanInitial, KalmanModel, KalmanOutliers, KalmanPatch, KalmanSettings};
-pub use kind::{Kind, KindSetting};
+pub use kind::{Kind, KindSetting, scaled};
 pub use layer::{Conflict, Layer, Patch};
 pub use window::{Align, WindowSettings};
 

@@ -13,10 +13,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::analytics::alarm::{self, Active, DetectorPlan, Detectors, ReadingSeen, Thresholds};
 use crate::analytics::classify::Classifier;
+use crate::analytics::derive::{DerivePlan, Derived, Evaluated};
 use crate::analytics::fit::{Fit, FitMode, Job};
 use crate::analytics::holt_winters::{ForecastPlan, Forecaster, SlotsClosed};
 use crate::analytics::kalman::{Kalman, KalmanPlan, Update, Verdict};
-use crate::analytics::settings::{KalmanModel, Kind, SLOTS_MAX, Settings};
+use crate::analytics::members::{Members, UnitKind};
+use crate::analytics::settings::{DeriveSettings, KalmanModel, Kind, SLOTS_MAX, Settings};
 use crate::batch::counter::CounterStep;
 use crate::batch::order::{Held, Order, Watermark};
 use crate::batch::pane::{Pane, PaneContext, Panes, Stretch};
@@ -24,7 +26,7 @@ use crate::batch::states::States;
 use crate::batch::view::Views;
 use crate::journal::frame::FrameReading;
 use crate::output::{Aggregate, Alarm, Estimate, Forecast, Record, step_seconds};
-use crate::reading::{AttendedTime, EventTime, Finite, SECOND};
+use crate::reading::{AttendedTime, EventTime, Finite, SECOND, SeriesId};
 
 const SECONDS_PER_HOUR: f64 = 3600.0;
 /// For how many usual intervals a reading speaks when no other follows.
@@ -43,6 +45,8 @@ pub struct Plan {
     pub forecast: Option<ForecastPlan>,
     /// The detectors' constants.
     pub alarms: DetectorPlan,
+    /// Of a metric that is computed from others.
+    pub derive: Option<DerivePlan>,
 }
 
 impl Plan {
@@ -51,7 +55,17 @@ impl Plan {
         let kalman = KalmanPlan::new(&settings.kalman);
         let forecast = settings.forecast.as_ref().map(ForecastPlan::new);
         let alarms = DetectorPlan::new(&settings.alarms, forecast.as_ref().map(ForecastPlan::step));
-        Plan { settings, kalman, forecast, alarms }
+        Plan { settings, kalman, forecast, alarms, derive: None }
+    }
+
+    /// Whether it is the plan for these settings.
+    pub fn is_of(&self, settings: &Settings, derive: Option<&DeriveSettings>) -> bool {
+        self.settings == *settings && self.derive.as_ref().map(|plan| &plan.settings) == derive
+    }
+
+    /// Whether both are for the same settings.
+    pub fn is_like(&self, other: &Plan) -> bool {
+        self.is_of(&other.settings, other.derive.as_ref().map(|plan| &plan.settings))
     }
 }
 
@@ -177,6 +191,12 @@ pub struct UnitState {
     /// All active alarms, whoever raised them.
     #[serde(rename = "e", default, skip_serializing_if = "Active::is_empty")]
     alarms: Active,
+    /// Of a unit that other series feed: who they are.
+    #[serde(rename = "m", default, skip_serializing_if = "Option::is_none")]
+    members: Option<Box<Members>>,
+    /// Of a metric that is computed from others: their join.
+    #[serde(rename = "j", default, skip_serializing_if = "Option::is_none")]
+    derived: Option<Box<Derived>>,
     /// Raised when what was asked for before must not be adopted any more.
     #[serde(rename = "z", default, skip_serializing_if = "is_zero")]
     fit_epoch: u32,
@@ -219,8 +239,50 @@ impl UnitState {
             thresholds: Thresholds::default(),
             detectors: Box::default(),
             alarms: Active::default(),
+            members: None,
+            derived: None,
             fit_epoch: 0,
         }
+    }
+
+    /// The state of a group that has no members yet.
+    pub fn new_group(plan: &Plan, attended: AttendedTime) -> UnitState {
+        UnitState { members: Some(Box::default()), ..UnitState::new(plan, attended) }
+    }
+
+    /// The state of a metric computed from others, which it does not know yet.
+    pub fn new_derived(plan: &Plan, attended: AttendedTime) -> UnitState {
+        UnitState { derived: Some(Box::default()), ..UnitState::new_group(plan, attended) }
+    }
+
+    /// What the unit is.
+    pub fn kind_of_unit(&self) -> UnitKind {
+        match (&self.members, &self.derived) {
+            (None, _) => UnitKind::Series,
+            (Some(_), None) => UnitKind::Group,
+            (Some(_), Some(_)) => UnitKind::Derived,
+        }
+    }
+
+    /// Its members' part in [`rewind`](Self::rewind); `true` when that concerned any.
+    pub fn rewind_members(&mut self, limit: EventTime, to: EventTime) -> bool {
+        let concerned = self.members.as_mut().is_some_and(|members| members.rewind(limit, to));
+        if let Some(derived) = &mut self.derived
+            && concerned
+        {
+            derived.rewind(to);
+        }
+        concerned
+    }
+
+    /// Who feeds the unit; `None`: it is a series that is read.
+    pub fn members(&self) -> Option<&Members> {
+        self.members.as_deref()
+    }
+
+    /// Who feeds the unit, to be changed.
+    pub fn members_mut(&mut self) -> Option<&mut Members> {
+        self.members.as_deref_mut()
     }
 
     /// Goes with each job: a fit for another epoch is not taken.
@@ -334,6 +396,7 @@ impl UnitState {
     pub fn next_deadline(&self, plan: &Plan) -> Option<AttendedTime> {
         let pending = self.order.pending_watermark(plan.settings.lateness);
         let deadlines = [
+            self.derived.as_ref().and_then(|derived| derived.next_deadline()),
             self.panes.next_deadline(pending),
             self.order.next_deadline(),
             self.thresholds.next_deadline(),
@@ -352,11 +415,44 @@ impl UnitState {
             + size_of::<Detectors>()
             + self.detectors.heap_bytes()
             + self.views.heap_bytes()
+            + self.members.as_ref().map_or(0, |members| members.heap_bytes())
+            + self.derived.as_ref().map_or(0, |derived| derived.heap_bytes())
             + self.forecaster.as_ref().map_or(0, |f| size_of::<Forecaster>() + f.heap_bytes())
     }
 
-    /// Takes the batch's readings of this series, in canonical order.
+    /// Takes the batch's readings of this series, or of the unit's members, in canonical order.
     pub fn take(
+        &mut self,
+        plan: &Plan,
+        context: &StepContext<'_>,
+        readings: &[FrameReading],
+        effects: &mut Effects,
+    ) {
+        match &mut self.members {
+            None => self.take_own(plan, context, readings, effects),
+            Some(members) => {
+                let mut readings = members.collect(context, readings);
+                if let Some(derived) = &mut self.derived {
+                    readings = join(derived, members, plan, context, &readings);
+                }
+                self.take_own(plan, context, &readings, effects);
+            }
+        }
+    }
+
+    /// Evaluates rows that have waited long enough for the rest of their inputs.
+    fn take_due(&mut self, plan: &Plan, context: &StepContext<'_>, effects: &mut Effects) {
+        let Some((derived, derive)) = self.derived.as_mut().zip(plan.derive.as_ref()) else {
+            return;
+        };
+        let rows = derived.due(derive, context.pane.attended);
+        if !rows.is_empty() {
+            let readings: Vec<FrameReading> = rows.into_iter().filter_map(computed).collect();
+            self.take_own(plan, context, &readings, effects);
+        }
+    }
+
+    fn take_own(
         &mut self,
         plan: &Plan,
         context: &StepContext<'_>,
@@ -395,7 +491,7 @@ impl UnitState {
                 self.carry(plan, &mut effects.closed[before..]);
                 let attended = context.pane.attended;
                 self.detectors.heard(&plan.alarms, attended, time, &mut effects.events);
-            } else if settings.hold > 0 || self.order.held() > 0 {
+            } else if settings.hold > 0 && self.derived.is_none() || self.order.held() > 0 {
                 // Readings held under an earlier setting go first.
                 let deadline = AttendedTime(context.pane.attended.0 + settings.hold);
                 // As decoded: the scale may change before its turn.
@@ -423,6 +519,7 @@ impl UnitState {
         if self.next_deadline(plan).is_none_or(|deadline| deadline > context.pane.attended) {
             return false;
         }
+        self.take_due(plan, context, effects);
         let (events, closed) = (effects.events.len(), effects.closed.len());
         // Readings before timers: one may break a hold.
         self.release(plan, context, effects);
@@ -444,6 +541,9 @@ impl UnitState {
     /// Closes everything, since the series leaves.
     pub fn leave(&mut self, plan: &Plan, context: &StepContext<'_>, effects: &mut Effects) {
         let context = StepContext { max_recent: 0, ..*context };
+        let attended = AttendedTime(i64::MAX);
+        let end = StepContext { pane: PaneContext { attended, ..context.pane }, ..context };
+        self.take_due(plan, &end, effects);
         let (events, closed) = (effects.events.len(), effects.closed.len());
         self.release(plan, &context, effects);
         self.follow(effects, events);
@@ -473,6 +573,12 @@ impl UnitState {
     /// noise counts from the next reading on. What was learned of another kind or scale is
     /// forgotten, and panes of another scale close. Alarms that are no longer configured end.
     pub fn change_plan(&mut self, old: &Plan, new: &Plan, now: EventTime, effects: &mut Effects) {
+        if let Some(derived) = &mut self.derived
+            && !old.is_of(&old.settings, new.derive.as_ref().map(|plan| &plan.settings))
+        {
+            // Its inputs may be others, or in another order.
+            **derived = Derived::default();
+        }
         let events = effects.events.len();
         self.thresholds.change(
             &old.settings.thresholds,
@@ -823,6 +929,30 @@ fn forecasts(kind: Kind, plan: &Plan) -> bool {
             || plan.settings.kind.fixed() == Some(kind) && plan.settings.forecast_asked)
 }
 
+/// The readings of a derived metric that come of its inputs' (in event order).
+fn join(
+    derived: &mut Derived,
+    members: &Members,
+    plan: &Plan,
+    context: &StepContext<'_>,
+    readings: &[FrameReading],
+) -> Vec<FrameReading> {
+    let Some(derive) = &plan.derive else { return Vec::new() };
+    let deadline = AttendedTime(context.pane.attended.0 + plan.settings.lateness);
+    let mut results = Vec::new();
+    for reading in readings {
+        let Some(input) = members.input(reading.series) else { continue };
+        derived.take(derive, (input, reading.time, reading.value), deadline);
+        results.extend(derived.ready(derive, plan.settings.hold).into_iter().filter_map(computed));
+    }
+    results
+}
+
+/// An evaluated row as a reading; the slot is not looked at.
+fn computed((time, value): Evaluated) -> Option<FrameReading> {
+    Some(FrameReading { series: SeriesId(0), time, value: value?, dedup: false })
+}
+
 /// The forecast now that `slots` have closed, if an origin lies at their ends.
 fn outlook(
     forecaster: &Forecaster,
@@ -937,6 +1067,7 @@ pub fn aggregate(device: &str, metric: &str, plan: &Plan, pane: &Pane) -> Aggreg
         quantiles,
         sketch: pane.sketch.as_ref().map(|sketch| hex(&sketch.to_bytes())),
         slide_s: None,
+        source: UnitKind::Series,
         clock_untrusted: pane.clock_untrusted,
     }
 }

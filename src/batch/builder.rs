@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 
+use crate::analytics::members::UnitKind;
 use crate::batch::close::Gathered;
 use crate::engine::Engine;
 use crate::journal::frame::{Define, Delivery, Frame, FrameReading};
@@ -85,6 +86,10 @@ impl Builder {
         dedup: bool,
     ) {
         let series = match engine.registry().get(device, metric) {
+            Some(series) if engine.is_fed(series) => {
+                self.drops.add(DropReason::Reserved, 1);
+                return;
+            }
             Some(series) => series,
             None => match self.newcomer(device, metric) {
                 Some(series) => series,
@@ -128,6 +133,7 @@ impl Builder {
         if !open.newcomers.is_empty() {
             open.admit(engine, &mut frame);
         }
+        engine.plan_joins(&mut frame);
         frame.readings = std::mem::take(&mut open.readings);
         // The next batch will be about as large.
         self.readings.reserve(frame.readings.len());
@@ -155,7 +161,8 @@ impl Builder {
         frame.evict = admissions.evict;
         for ((device, metric), slot) in self.newcomers.drain(..).zip(&admissions.slots) {
             if let &Some(series) = slot {
-                frame.define.push(Define { series, device, metric });
+                let kind = UnitKind::Series;
+                frame.define.push(Define { series, device, metric, kind });
             }
         }
         let mut refused = 0;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::units::about_size;
 use super::{Config, Mqtt};
+use crate::analytics::derive::{Expression, ROWS_MAX};
 use crate::analytics::holt_winters::ForecastPlan;
 use crate::analytics::kalman::KalmanPlan;
 use crate::analytics::settings::{KalmanModel, KindSetting, Layer, Settings, WindowSettings};
@@ -45,6 +46,10 @@ pub struct MemoryModel {
     pub detectors: u64,
     /// A configured alarm that is active, with its event; bytes.
     pub alarm: u64,
+    /// A member of a group or input of a derived metric: its readings remembered there too; bytes.
+    pub member: u64,
+    /// A row of a derived metric that waits, and each input in it; bytes.
+    pub row: (u64, u64),
     /// An outbox and its client; bytes, besides two messages.
     pub forward: u64,
     /// A reading in the journal; bytes.
@@ -81,6 +86,8 @@ impl Default for MemoryModel {
             // Six active alarms, with their events, among them.
             detectors: 1536 + 6 * 512,
             alarm: 512,
+            member: 96 + 512 * 16,
+            row: (48, 16),
             forward: 2 << 20,
             journal_reading: 16,
             commit: 11_000,
@@ -135,8 +142,19 @@ impl MemoryModel {
         self.base
             + self.unacknowledged
             + 2 * config.batch.max_readings as u64 * self.reading
-            + u64::from(config.series.max_series) * self.dearest_series(config)
+            + u64::from(config.series.max_series) * self.dearest_unit(config)
             + forwards
+    }
+
+    /// Bytes of the dearest series with its part in every group, or of the dearest derived metric.
+    fn dearest_unit(&self, config: &Config) -> u64 {
+        let groups = config.groups.len() as u64 * self.member;
+        let derived = config.derives.iter().map(|derive| {
+            let inputs =
+                Expression::parse(&derive.expression).map_or(0, |e| e.inputs().len()) as u64;
+            ROWS_MAX as u64 * (self.row.0 + inputs * self.row.1) + inputs * self.member
+        });
+        self.dearest_series(config) + derived.fold(groups, u64::max)
     }
 
     /// Bytes of the dearest series that a layer, or two that meet, can make with those that apply
@@ -332,10 +350,10 @@ fn summary(config: &Config, model: &MemoryModel) -> Vec<String> {
         "memory    at worst {}: {} series of {} each, {} for the rest",
         about_size(model.total_bytes(config)),
         config.series.max_series,
-        about_size(model.dearest_series(config)),
+        about_size(model.dearest_unit(config)),
         about_size(
             model.total_bytes(config)
-                - u64::from(config.series.max_series) * model.dearest_series(config)
+                - u64::from(config.series.max_series) * model.dearest_unit(config)
         ),
     ));
     let rates: Vec<String> = [1.0, 100.0, 1000.0]
@@ -411,6 +429,17 @@ mod tests {
         let bytes = |text: &str| model.total_bytes(&Config::from_text(text).unwrap());
         let with = "[[profile]]\nmatch = {}\nwindows = [{ size = '1m', quantiles = [0.5] }]";
         assert_eq!(bytes(with) - bytes(""), 10_000 * 16 * model.sketch);
+    }
+
+    #[test]
+    fn groups_and_derived_metrics_cost_what_they_remember() {
+        let model = MemoryModel::default();
+        let bytes = |text: &str| model.total_bytes(&Config::from_text(text).unwrap());
+        let group = "[[group]]\nname = 'all'\nmatch = {}\n";
+        assert_eq!(bytes(group) - bytes(""), 10_000 * model.member);
+        let derive = "[[derive]]\nname = 'p'\nexpression = 'u * i'\n";
+        let rows = ROWS_MAX as u64 * (model.row.0 + 2 * model.row.1);
+        assert_eq!(bytes(derive) - bytes(""), 10_000 * (2 * model.member + rows));
     }
 
     #[test]

@@ -63,7 +63,7 @@ pub static ROOT: Keys = Keys {
     form: Form::Table,
     keys: &[
         "gateway", "batch", "state", "series", "outbox", "clock", "mqtt", "results", "forward",
-        "profile", "device", "alarm", "http", "log",
+        "profile", "device", "alarm", "group", "derive", "http", "log",
     ],
     refused: &[],
 };
@@ -166,6 +166,11 @@ pub static PROFILE: Keys = keys(
         "windows", "forecast", "alarms",
     ],
 );
+/// `[[group]]`
+pub static GROUP: Keys =
+    keys("group", Form::List, &["name", "match", "by", "estimate", "forecast"]);
+/// `[[derive]]`
+pub static DERIVE: Keys = keys("derive", Form::List, &["name", "device", "expression", "max_age"]);
 /// `match = { … }`
 pub static MATCH: Keys = keys("match", Form::Inline, &["device", "metric"]);
 /// `[[device]]`
@@ -267,7 +272,7 @@ pub static HTTP: Keys = keys("http", Form::Table, &["listen"]);
 pub static LOG: Keys = keys("log", Form::Table, &["level", "format"]);
 
 /// All tables, in the order of the reference.
-pub static ALL: [&Keys; 25] = [
+pub static ALL: [&Keys; 27] = [
     &ROOT,
     &GATEWAY,
     &BATCH,
@@ -291,6 +296,8 @@ pub static ALL: [&Keys; 25] = [
     &DEVICE,
     &DEVICE_METRIC,
     &ALARM,
+    &GROUP,
+    &DERIVE,
     &HTTP,
     &LOG,
 ];

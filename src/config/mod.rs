@@ -7,15 +7,17 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::analytics::settings::{Layer, Settings};
+use crate::analytics::settings::{DeriveSettings, GroupSettings, Layer, Settings};
 use crate::engine::CoreConfig;
 
 mod alarm;
 mod broker;
 mod check;
 mod context;
+mod derive;
 mod explain;
 mod fault;
+mod group;
 pub mod keys;
 mod patch;
 mod profile;
@@ -65,6 +67,10 @@ pub struct Config {
     pub forwards: Vec<Forward>,
     /// `[[profile]]` tables, then `[[device]]` tables, then `[[alarm]]` tables, each in file order.
     pub layers: Vec<Layer>,
+    /// Groups of series.
+    pub groups: Vec<GroupSettings>,
+    /// Metrics computed from others.
+    pub derives: Vec<DeriveSettings>,
     /// Page and metrics.
     pub http: Http,
     /// Log lines.
@@ -150,6 +156,8 @@ impl Config {
     pub fn core_config(&self) -> CoreConfig {
         CoreConfig {
             layers: self.layers.clone(),
+            groups: self.groups.clone(),
+            derives: self.derives.clone(),
             time_zone: self.gateway.time_zone.clone(),
             max_series: self.series.max_series as usize,
             max_panes: self.series.max_panes as usize,
@@ -183,6 +191,7 @@ fn compose(cx: &Context<'_>, tree: &Table) -> Config {
     if !results.enabled && placed.is_empty() {
         cx.warn("results are off and there is no [[forward]]: nothing leaves weir".to_owned());
     }
+    let layers = profile::layers(&root);
     Config {
         batch: stations::batch(&root),
         state: stations::state(&root),
@@ -192,7 +201,9 @@ fn compose(cx: &Context<'_>, tree: &Table) -> Config {
         mqtt,
         results,
         forwards: placed.into_iter().map(|(forward, _)| forward).collect(),
-        layers: profile::layers(&root),
+        derives: derive::derives(&root),
+        groups: group::groups(&root, &layers),
+        layers,
         http: stations::http(&root),
         log: stations::log(&root),
         gateway,

@@ -80,7 +80,7 @@ fn place(
     Placed { layer: Layer { origin, device, metric, patch }, here: here.clone(), spots }
 }
 
-fn matches(r: &TableReader<'_, '_>) -> (Vec<String>, Vec<String>) {
+pub(super) fn matches(r: &TableReader<'_, '_>) -> (Vec<String>, Vec<String>) {
     let all = || vec!["*".to_owned()];
     if !r.has("match") {
         r.missing("match", "{ device = \"*\", metric = \"temperature\" }");
@@ -89,7 +89,7 @@ fn matches(r: &TableReader<'_, '_>) -> (Vec<String>, Vec<String>) {
     (globs(&m, "device").unwrap_or_else(all), globs(&m, "metric").unwrap_or_else(all))
 }
 
-fn globs(r: &TableReader<'_, '_>, key: &'static str) -> Option<Vec<String>> {
+pub(super) fn globs(r: &TableReader<'_, '_>, key: &'static str) -> Option<Vec<String>> {
     let list = r.texts(key, "\"*\"")?;
     let fits = |at: &At<String>| (1..=GLOB_BYTES_MAX).contains(&at.value.len());
     if !(1..=GLOBS_MAX).contains(&list.value.len()) || !list.value.iter().all(fits) {

@@ -759,6 +759,18 @@ fn place_key(keys: &Keys, key: &str, value: &str) -> String {
             format!("[[forward]]\n{}{assignment}", required(&needed))
         }
         "profile" => format!("[[profile]]\n{}{assignment}", required(&[("match", "{}")])),
+        "alarm" => {
+            let needed = [("match", "{}"), ("above", "1.0")];
+            format!("[[alarm]]\n{}{assignment}", required(&needed))
+        }
+        "group" => {
+            let needed = [("name", "'g'"), ("match", "{}")];
+            format!("[[group]]\n{}{assignment}", required(&needed))
+        }
+        "derive" => {
+            let needed = [("name", "'p'"), ("expression", "'u * i'")];
+            format!("[[derive]]\n{}{assignment}", required(&needed))
+        }
         "match" => format!("[[profile]]\nmatch = {{ {assignment} }}"),
         "device" => format!("[[device]]\n{}{assignment}", required(&[("id", "'d'")])),
         "device.metric" => format!("[[device]]\nid = 'd'\nmetric.m = {{ {assignment} }}"),
@@ -924,5 +936,42 @@ fn models_that_lack_something_are_reported() {
     check(
         "{ F = [[1, 0]], H = [[1]], Q = [[1]], R = [[1]] }",
         "16: [[profile]] kalman.F = [[1, 0]]: must be square, with 1 to 8 rows; write e.g. F = [[1.0]], H = [[1.0]], Q = [[0.01]], R = [[0.25]]",
+    );
+}
+
+#[test]
+fn faults_of_groups_and_derived_metrics() {
+    #[track_caller]
+    fn check(text: &str, expected: &str) {
+        let faults =
+            Config::from_text(text).map(|_| String::new()).unwrap_or_else(|f| f.to_string());
+        assert!(
+            if expected.is_empty() { faults.is_empty() } else { faults.contains(expected) },
+            "{text}\n{faults}"
+        );
+    }
+    let group = |rest: &str| format!("[[group]]\nmatch = {{}}\n{rest}");
+    check(&group("name = 'all'"), "");
+    check(&group("name = 'hall {key}'\nby = '{key}-*'"), "");
+    check(&group(""), "[[group]] name: missing");
+    check(&group("name = 'hall'\nby = '{key}-*'"), "must contain {key}");
+    check(&group("name = 'hall {key}'"), "there is no by");
+    check(&group("name = 'hall {key}'\nby = 'x-*'"), "must be a glob with {key}");
+    check(&(group("name = 'all'\n") + &group("name = 'all'")), "another [[group]] has this name");
+    check(
+        &(group("name = 'd'\n") + "[[device]]\nid = 'd'\nlateness = '1s'"),
+        "is a device's name too",
+    );
+    let derive = |rest: &str| format!("[[derive]]\nname = 'p'\n{rest}\n");
+    check(&derive("expression = '{supply temp} - {return temp}'"), "");
+    check(&derive(""), "[[derive]] expression: missing");
+    check(&derive("expression = 'u *'"), "cannot be read");
+    check(&derive("expression = '1 + 1'"), "names no metric");
+    check(&derive("expression = 'p * 2'"), "names the metric that it makes");
+    let one = derive("expression = 'u * i'\ndevice = 'a*'");
+    check(&(one.clone() + &derive("expression = 'u'\ndevice = 'b*'")), "");
+    check(
+        &(one + &derive("expression = 'u'\ndevice = '*b'")),
+        "another [[derive]] makes this metric",
     );
 }

@@ -25,6 +25,7 @@ const NICENESS: i32 = 10;
 pub struct Counts {
     found: AtomicU64,
     kept: AtomicU64,
+    late: AtomicU64,
     dropped: AtomicU64,
     nanos: AtomicU64,
 }
@@ -36,6 +37,7 @@ impl Counts {
         crate::http::FitsInfo {
             found: read(&self.found),
             kept: read(&self.kept),
+            late: read(&self.late),
             dropped: read(&self.dropped),
             seconds: read(&self.nanos) as f64 / 1e9,
         }
@@ -67,6 +69,11 @@ impl Fits {
         if self.jobs.try_send(job).is_err() {
             self.counts.dropped.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// Results that reached a frame when their units no longer waited for them.
+    pub fn late(&self, count: u64) {
+        self.counts.late.fetch_add(count, Ordering::Relaxed);
     }
 
     /// A result that did not fit into the pipeline.
@@ -153,7 +160,8 @@ mod tests {
         let mut engine = Engine::new(CoreConfig::default()).unwrap();
         let mut frame = Frame::empty(1, ProcessingTime(0), AttendedTime(0));
         let series = SeriesId(0);
-        frame.define = vec![Define { series, device: "d".to_owned(), metric: "m".to_owned() }];
+        let (device, metric) = ("d".to_owned(), "m".to_owned());
+        frame.define = vec![Define { series, device, metric, kind: Default::default() }];
         let mut level = 0.0;
         frame.readings = (0..200)
             .map(|i| {

@@ -341,6 +341,7 @@ impl Turn {
         for job in committed.output.fits.drain(..) {
             self.fits.ask(job);
         }
+        self.fits.late(committed.output.fits_late);
         now.last_commit = closed;
         if let Some(gathered) = gathered {
             let at = closed.duration_since(now.start).as_nanos() as i64;

@@ -89,6 +89,10 @@ impl Leavers {
             left: MAX_EVICTIONS,
         };
         for (series, name, unit) in units {
+            if !unit.state.kind_of_unit().is_series() {
+                // It goes with its last member.
+                continue;
+            }
             let idle = attended.0 - unit.state.seen().0;
             let established = unit.state.counts().readings >= ESTABLISHED;
             if !established && idle >= config.evict_idle {

@@ -62,7 +62,12 @@ fn frame(engine: &Engine, mut readings: Vec<FrameReading>, fits: Vec<FrameFit>) 
     let mut frame = Frame::empty(batch, ProcessingTime(now), attended);
     if batch == 1 {
         let name = |series| (SeriesId(series), format!("d{series}"));
-        let define = |(series, device)| Define { series, device, metric: "m".to_owned() };
+        let define = |(series, device)| Define {
+            series,
+            device,
+            metric: "m".to_owned(),
+            kind: Default::default(),
+        };
         frame.define = (0..SERIES).map(name).map(define).collect();
     }
     readings.sort_by_key(FrameReading::canonical);
@@ -136,13 +141,9 @@ fn whatever_the_delay_the_frames_decide_and_a_checkpoint_anywhere_changes_nothin
         let mut chunks = Vec::new();
         let cut = rng.below(frames.len() as u64) as usize;
         for (i, frame) in frames.iter().enumerate() {
-            let before = clean.image();
-            clean.offer(frame, &mut StepOutput::default());
-            let took = clean.image() != before;
-            taken += u64::from(took);
-            refused += u64::from(!frame.fits.is_empty() && !took);
-            // Offered twice is as offered once.
-            clean.step(frame).unwrap();
+            let late = clean.step(frame).unwrap().fits_late;
+            taken += frame.fits.len() as u64 - late;
+            refused += late;
             if i == cut {
                 let dirty = clean.take_dirty(rng.below(u64::from(SERIES) + 1) as usize);
                 chunks = dirty.chunks;

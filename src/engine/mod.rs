@@ -12,24 +12,27 @@
 //! - a unit that a step changed is dirty until its chunk is written.
 
 pub mod admission;
+mod members;
 pub mod registry;
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::analytics::derive::DerivePlan;
 use crate::analytics::fit::{Fit, FitMode, Job};
-use crate::analytics::settings::{Layer, Settings};
+use crate::analytics::members::UnitKind;
+use crate::analytics::settings::{DeriveSettings, GroupSettings, Layer, Settings};
 use crate::analytics::step::{
     Details, Effects, Origins, Plan, StepContext, UnitCounts, UnitState, aggregate, alarm_record,
     forecast, view,
 };
 use crate::batch::pane::PaneContext;
 use crate::batch::window::Zone;
-use crate::journal::frame::{Frame, FrameFit};
-use crate::output::Record;
+use crate::journal::frame::{Define, Frame, FrameFit};
+use crate::output::{Aggregate, Record};
 use crate::reading::{
     AttendedTime, DropCounts, DropReason, EventTime, ProcessingTime, SECOND, SeriesId,
 };
@@ -40,6 +43,12 @@ use registry::{Name, Registry};
 pub struct CoreConfig {
     /// Profiles and devices.
     pub layers: Vec<Layer>,
+    /// Groups of series.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<GroupSettings>,
+    /// Metrics computed from others.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub derives: Vec<DeriveSettings>,
     /// IANA name of the site's zone.
     pub time_zone: String,
     /// Most series.
@@ -60,6 +69,8 @@ impl Default for CoreConfig {
     fn default() -> Self {
         CoreConfig {
             layers: Vec::new(),
+            groups: Vec::new(),
+            derives: Vec::new(),
             time_zone: "UTC".to_owned(),
             max_series: 10_000,
             max_panes: 16,
@@ -169,6 +180,9 @@ pub struct StepOutput {
     /// Searches that units ask for; the caller may run them and bring what they find with a later
     /// frame.
     pub fits: Vec<FitRequest>,
+    /// Fits of the frame that came too late: their units are past the reading at which they would
+    /// be adopted, have other settings by now, or are gone.
+    pub fits_late: u64,
     /// What became of each series' readings and slots, in slot order; empty unless asked for with
     /// [`Engine::keep_details`].
     pub details: Vec<Detail>,
@@ -228,6 +242,10 @@ pub struct Engine {
     /// Replay met readings of series that it does not know (their chunk was lost).
     orphans: u64,
     fits: FitMode,
+    /// Slots of units that other series feed.
+    fed: BTreeSet<u32>,
+    /// Which of them a series feeds, by its slot.
+    routes: BTreeMap<u32, Vec<u32>>,
     effects: Effects,
 }
 
@@ -267,11 +285,16 @@ impl Engine {
             totals: UnitCounts::default(),
             orphans: 0,
             fits: FitMode::default(),
+            fed: BTreeSet::new(),
+            routes: BTreeMap::new(),
             effects: Effects::default(),
         };
         for (series, included, chunk) in chunks {
-            let plan = engine.plan_for(&chunk.device, &chunk.metric);
-            engine.totals.merge(chunk.state.counts());
+            let kind = chunk.state.kind_of_unit();
+            let plan = engine.plan_for(kind, &chunk.device, &chunk.metric);
+            if kind.is_series() {
+                engine.totals.merge(chunk.state.counts());
+            }
             engine.registry.insert(series, &chunk.device, &chunk.metric);
             let alarms = chunk.state.alarms().len();
             engine.alarms += alarms;
@@ -290,6 +313,7 @@ impl Engine {
             );
             engine.schedule(series.0);
         }
+        engine.reroute();
         Ok(engine)
     }
 
@@ -405,8 +429,9 @@ impl Engine {
             self.evict(series, frame, fresh, &mut output);
         }
         for define in &frame.define {
-            self.define(define.series, &define.device, &define.metric, frame);
+            self.define(define, frame);
         }
+        self.join(frame, &mut output);
         self.offer(frame, &mut output);
         self.visit(frame, &mut output);
         Ok(output)
@@ -426,13 +451,17 @@ impl Engine {
     /// Hands the frame's fits to the units that asked for them, if they are still there.
     fn offer(&mut self, frame: &Frame, output: &mut StepOutput) {
         for fit in &frame.fits {
-            let Some(Some(unit)) = self.units.get_mut(fit.series.0 as usize) else { continue };
-            if unit.included < frame.batch
-                && unit.defined == fit.defined
+            let unit = self.units.get_mut(fit.series.0 as usize).and_then(Option::as_mut);
+            if unit.as_ref().is_some_and(|unit| unit.included >= frame.batch) {
+                continue;
+            }
+            if let Some(unit) = unit.filter(|unit| unit.defined == fit.defined)
                 && let Some(found) = Fit::from_bytes(&fit.fit)
                 && unit.state.offer(fit.epoch, found)
             {
                 self.changed(fit.series.0, frame.batch, output);
+            } else {
+                output.fits_late += 1;
             }
         }
     }
@@ -454,17 +483,26 @@ impl Engine {
         }
         due.sort_unstable();
         due.dedup();
-        let mut due = due.into_iter().peekable();
+        let gathered = self.gather(frame);
+        // Units without readings of their own: whose time has come, or whose members have some.
+        let mut others: Vec<(u32, bool)> = due.into_iter().map(|slot| (slot, true)).collect();
+        if !gathered.is_empty() {
+            others.extend(gathered.keys().map(|&slot| (slot, false)));
+            others.sort_unstable_by_key(|&(slot, timer)| (slot, !timer));
+            others.dedup_by_key(|(slot, _)| *slot);
+        }
+        let fed = |slot: u32| gathered.get(&slot).map_or(&[][..], Vec::as_slice);
+        let mut others = others.into_iter().peekable();
         for run in frame.readings.chunk_by(|a, b| a.series == b.series) {
             let slot = run[0].series.0;
-            while let Some(earlier) = due.next_if(|&d| d < slot) {
-                self.visit_unit(earlier, &[], true, frame, output);
+            while let Some((earlier, timer)) = others.next_if(|&(other, _)| other < slot) {
+                self.visit_unit(earlier, fed(earlier), timer, frame, output);
             }
-            let timer = due.next_if_eq(&slot).is_some();
+            let timer = others.next_if(|&(other, _)| other == slot).is_some();
             self.visit_unit(slot, run, timer, frame, output);
         }
-        for slot in due {
-            self.visit_unit(slot, &[], true, frame, output);
+        for (slot, timer) in others {
+            self.visit_unit(slot, fed(slot), timer, frame, output);
         }
     }
 
@@ -493,7 +531,9 @@ impl Engine {
             }
             changed |= unit.state.tick(&unit.plan, &context, &mut self.effects);
             if changed {
-                self.totals.merge(&unit.state.counts().since(&before));
+                if unit.state.kind_of_unit().is_series() {
+                    self.totals.merge(&unit.state.counts().since(&before));
+                }
                 self.changed(slot, frame.batch, output);
             }
         }
@@ -525,6 +565,7 @@ impl Engine {
             return;
         }
         let Some(name) = self.registry.name(SeriesId(slot)) else { return };
+        let source = unit.state.kind_of_unit();
         if let Some(details) = &mut self.effects.details
             && !(details.readings.is_empty() && details.slots.is_empty())
         {
@@ -535,16 +576,12 @@ impl Engine {
             });
         }
         for pane in self.effects.closed.drain(..) {
-            output.records.push(Record::Aggregate(Box::new(aggregate(
-                &name.device,
-                &name.metric,
-                &unit.plan,
-                &pane,
-            ))));
+            let record = aggregate(&name.device, &name.metric, &unit.plan, &pane);
+            output.records.push(Record::Aggregate(Box::new(Aggregate { source, ..record })));
         }
         for pane in self.effects.views.drain(..) {
             let record = view(&name.device, &name.metric, &unit.plan, &pane);
-            output.records.push(Record::View(Box::new(record)));
+            output.records.push(Record::View(Box::new(Aggregate { source, ..record })));
         }
         for event in self.effects.events.drain(..) {
             output.records.push(alarm_record(&name.device, &name.metric, event));
@@ -565,10 +602,12 @@ impl Engine {
         self.plans.clear();
         for slot in 0..self.units.len() as u32 {
             let Some(name) = self.registry.name(SeriesId(slot)).cloned() else { continue };
-            let plan = self.plan_for(&name.device, &name.metric);
+            let Some(Some(unit)) = self.units.get(slot as usize) else { continue };
+            let kind = unit.state.kind_of_unit();
+            let plan = self.plan_for(kind, &name.device, &name.metric);
             let Some(Some(unit)) = self.units.get_mut(slot as usize) else { continue };
             let old = std::mem::replace(&mut unit.plan, plan);
-            if unit.included < frame.batch && old.settings != unit.plan.settings {
+            if unit.included < frame.batch && !old.is_like(&unit.plan) {
                 let now = EventTime::clamped(frame.processing_time.0);
                 unit.state.change_plan(&old, &unit.plan, now, &mut self.effects);
                 self.changed(slot, frame.batch, output);
@@ -585,10 +624,13 @@ impl Engine {
         let context = context(&config, &zone, frame);
         for slot in 0..self.units.len() as u32 {
             let Some(Some(unit)) = self.units.get_mut(slot as usize) else { continue };
-            if unit.included < frame.batch
-                && unit.state.is_beyond(limit)
-                && unit.state.rewind(&unit.plan, &context, now, &mut self.effects)
-            {
+            if unit.included >= frame.batch {
+                continue;
+            }
+            let mut changed = unit.state.rewind_members(limit, now);
+            changed |= unit.state.is_beyond(limit)
+                && unit.state.rewind(&unit.plan, &context, now, &mut self.effects);
+            if changed {
                 self.changed(slot, frame.batch, output);
                 self.schedule(slot);
             }
@@ -609,13 +651,15 @@ impl Engine {
         }
         let context = context(&self.meta.config, &self.zone, frame);
         unit.state.leave(&unit.plan, &context, &mut self.effects);
-        let counts = *unit.state.counts();
+        let is_series = unit.state.kind_of_unit().is_series();
+        let counts = if is_series { *unit.state.counts() } else { UnitCounts::default() };
         self.changed(slot, frame.batch, output);
         output.touched.retain(|&touched| touched != series);
         if fresh {
             self.meta.retired.merge(&counts);
         }
         self.units[slot as usize] = None;
+        self.fed.remove(&slot);
         self.registry.remove(series);
         // Until its chunk is gone, its frames are needed from where it became dirty.
         let dirty_since = self.dirty.iter().find(|&&(_, dirty)| dirty == slot);
@@ -626,14 +670,20 @@ impl Engine {
         self.recount();
     }
 
-    fn define(&mut self, series: SeriesId, device: &str, metric: &str, frame: &Frame) {
+    fn define(&mut self, define: &Define, frame: &Frame) {
+        let Define { series, device, metric, kind } = define;
+        let (series, kind) = (*series, *kind);
         if let Some(Some(unit)) = self.units.get(series.0 as usize)
             && (unit.included >= frame.batch || unit.defined == frame.batch)
         {
             return;
         }
-        let plan = self.plan_for(device, metric);
-        let state = UnitState::new(&plan, frame.attended);
+        let plan = self.plan_for(kind, device, metric);
+        let state = match kind {
+            UnitKind::Series => UnitState::new(&plan, frame.attended),
+            UnitKind::Group => UnitState::new_group(&plan, frame.attended),
+            UnitKind::Derived => UnitState::new_derived(&plan, frame.attended),
+        };
         let predecessor = self.departed.get(&series.0).copied().map(Box::new);
         self.registry.insert(series, device, metric);
         self.put(
@@ -657,25 +707,44 @@ impl Engine {
         if self.units.len() <= slot {
             self.units.resize_with(slot + 1, || None);
         }
+        if unit.state.kind_of_unit().is_series() {
+            self.fed.remove(&series.0);
+        } else {
+            self.fed.insert(series.0);
+        }
         self.units[slot] = Some(unit);
     }
 
     /// Totals are sums over the living units; rare events just sum again.
     fn recount(&mut self) {
         let mut totals = UnitCounts::default();
-        for unit in self.units.iter().flatten() {
+        let units = self.units.iter().flatten();
+        for unit in units.filter(|unit| unit.state.kind_of_unit().is_series()) {
             totals.merge(unit.state.counts());
         }
         self.totals = totals;
     }
 
     /// Series with equal settings share one plan.
-    fn plan_for(&mut self, device: &str, metric: &str) -> Arc<Plan> {
-        let settings = Settings::resolve(&self.meta.config.layers, device, metric);
-        if let Some(plan) = self.plans.iter().find(|plan| plan.settings == settings) {
+    fn plan_for(&mut self, kind: UnitKind, device: &str, metric: &str) -> Arc<Plan> {
+        let CoreConfig { layers, groups, derives, .. } = &self.meta.config;
+        let mut derive = None;
+        let settings = match kind {
+            UnitKind::Series => Settings::resolve(layers, device, metric),
+            UnitKind::Group => {
+                let group = groups.iter().find(|group| group.makes(device));
+                Settings::of_group(layers, group, device, metric)
+            }
+            UnitKind::Derived => {
+                derive = derives.iter().find(|d| d.name == metric && d.is_of(device));
+                Settings::resolve(layers, device, metric)
+            }
+        };
+        if let Some(plan) = self.plans.iter().find(|plan| plan.is_of(&settings, derive)) {
             return plan.clone();
         }
-        let plan = Arc::new(Plan::new(settings));
+        let plan = Plan::new(settings);
+        let plan = Arc::new(Plan { derive: derive.and_then(DerivePlan::new), ..plan });
         self.plans.push(plan.clone());
         plan
     }
@@ -798,3 +867,5 @@ fn context<'a>(config: &CoreConfig, zone: &'a Zone, frame: &Frame) -> StepContex
 
 #[cfg(test)]
 mod fit_tests;
+#[cfg(test)]
+mod group_tests;

@@ -151,6 +151,7 @@ fn daemon(status: &Status, families: &mut Families<'_>) -> fmt::Result {
         [
             ("found", status.fits.found),
             ("kept", status.fits.kept),
+            ("late", status.fits.late),
             ("dropped", status.fits.dropped),
         ]
         .into_iter(),

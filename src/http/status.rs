@@ -209,6 +209,8 @@ pub struct FitsInfo {
     pub found: u64,
     /// Found none: the series keeps those it has.
     pub kept: u64,
+    /// Of those found, what came too late to be adopted.
+    pub late: u64,
     /// Given up because the queue was full.
     pub dropped: u64,
     /// CPU time they took.

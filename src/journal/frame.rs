@@ -11,7 +11,9 @@
 //! version u8 | flags u8 | batch | z processing_time | attended | engine_version | messages
 //! drops: n, n × (reason u8, count)
 //! [configuration: length, bytes]                                   flag CONFIGURATION
-//! evict: n, n × series | define: n, n × (series, device text, metric text)
+//! evict: n, n × series | define: n, n × (series, device text, metric text, kind u8)
+//! [gates: n, n × (scale f64, offset f64, z lateness, has valid u8, [low f64, high f64])
+//!  joins: n, n × (unit, member, input u8, gate index)]             flag JOINS
 //! [fits: n, n × (series, defined, epoch, length, bytes)]           flag FITS
 //! deliveries: n, runs of consecutive packet ids until n: z difference of the first to the last id
 //!   of the run before, count − 1; then n × hash (6 bytes LE)
@@ -20,6 +22,7 @@
 //!   count × time difference ; count × value (z mantissa, or f64 LE when exponent = 15)
 //! ```
 
+use crate::analytics::members::{Gate, UnitKind};
 use crate::reading::{
     AttendedTime, DropCounts, DropReason, EventTime, Finite, ProcessingTime, SeriesId,
 };
@@ -33,12 +36,13 @@ const FLAG_CLOCK_TRUSTED: u8 = 1;
 const FLAG_CONFIGURATION: u8 = 2;
 const FLAG_CLOCK_BACK: u8 = 4;
 const FLAG_FITS: u8 = 8;
+const FLAG_JOINS: u8 = 16;
 const RAW: u8 = 15;
 const MAX_EXPONENT: u8 = 9;
 const POWERS: [f64; 10] = [1.0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9];
 const SCALES: [i64; 4] = [1_000_000_000, 1_000_000, 1_000, 1];
 
-/// A series that gets a slot in the registry with this frame.
+/// A unit that gets a slot in the registry with this frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Define {
     /// The slot.
@@ -47,6 +51,21 @@ pub struct Define {
     pub device: String,
     /// Metric name.
     pub metric: String,
+    /// What it is.
+    pub kind: UnitKind,
+}
+
+/// From this frame on a series' readings also go to another unit.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Join {
+    /// The unit.
+    pub unit: SeriesId,
+    /// The series.
+    pub member: SeriesId,
+    /// Which input of the unit it is; 0 in a group.
+    pub input: u8,
+    /// How its values are to be read.
+    pub gate: Gate,
 }
 
 /// The result of a background fit, for the unit that asked for it.
@@ -123,8 +142,10 @@ pub struct Frame {
     pub configuration: Option<Vec<u8>>,
     /// Series that leave, before the newcomers come.
     pub evict: Vec<SeriesId>,
-    /// Series that come.
+    /// Units that come.
     pub define: Vec<Define>,
+    /// Members that units get, sorted by unit and member; with a configuration, all that they have.
+    pub joins: Vec<Join>,
     /// Results of background fits, handed to their units before the readings; sorted.
     pub fits: Vec<FrameFit>,
     /// QoS 1 deliveries, in receive order.
@@ -148,6 +169,7 @@ impl Frame {
             configuration: None,
             evict: Vec::new(),
             define: Vec::new(),
+            joins: Vec::new(),
             fits: Vec::new(),
             deliveries: Vec::new(),
             readings: Vec::new(),
@@ -169,6 +191,9 @@ impl Frame {
         }
         if !self.fits.is_empty() {
             flags |= FLAG_FITS;
+        }
+        if !self.joins.is_empty() {
+            flags |= FLAG_JOINS;
         }
         out.extend([FORMAT, flags]);
         put(&mut out, self.batch);
@@ -193,6 +218,10 @@ impl Frame {
             put(&mut out, u64::from(define.series.0));
             put_bytes(&mut out, define.device.as_bytes());
             put_bytes(&mut out, define.metric.as_bytes());
+            out.push(define.kind as u8);
+        }
+        if !self.joins.is_empty() {
+            encode_joins(&mut out, &self.joins);
         }
         if !self.fits.is_empty() {
             put(&mut out, self.fits.len() as u64);
@@ -239,12 +268,16 @@ impl Frame {
         for _ in 0..input.count(1)? {
             frame.evict.push(input.series()?);
         }
-        for _ in 0..input.count(3)? {
+        for _ in 0..input.count(4)? {
             frame.define.push(Define {
                 series: input.series()?,
                 device: input.text()?,
                 metric: input.text()?,
+                kind: input.kind()?,
             });
+        }
+        if flags & FLAG_JOINS != 0 {
+            frame.joins = decode_joins(&mut input)?;
         }
         if flags & FLAG_FITS != 0 {
             for _ in 0..input.count(4)? {
@@ -287,6 +320,57 @@ impl std::fmt::Display for FrameError {
 }
 
 impl std::error::Error for FrameError {}
+
+fn encode_joins(out: &mut Vec<u8>, joins: &[Join]) {
+    let mut gates: Vec<Gate> = Vec::new();
+    let indices: Vec<usize> = joins
+        .iter()
+        .map(|join| {
+            gates.iter().position(|&gate| gate == join.gate).unwrap_or_else(|| {
+                gates.push(join.gate);
+                gates.len() - 1
+            })
+        })
+        .collect();
+    put(out, gates.len() as u64);
+    for gate in gates {
+        put_f64(out, gate.scale);
+        put_f64(out, gate.offset);
+        put_signed(out, gate.lateness);
+        out.push(u8::from(gate.valid.is_some()));
+        for bound in gate.valid.iter().flat_map(|&(low, high)| [low, high]) {
+            put_f64(out, bound);
+        }
+    }
+    put(out, joins.len() as u64);
+    for (join, index) in joins.iter().zip(indices) {
+        put(out, u64::from(join.unit.0));
+        put(out, u64::from(join.member.0));
+        out.push(join.input);
+        put(out, index as u64);
+    }
+}
+
+fn decode_joins(input: &mut Input<'_>) -> Result<Vec<Join>, FrameError> {
+    let mut gates = Vec::new();
+    for _ in 0..input.count(18)? {
+        let (scale, offset, lateness) = (input.f64()?, input.f64()?, input.signed()?);
+        let valid = match input.byte()? {
+            0 => None,
+            1 => Some((input.f64()?, input.f64()?)),
+            _ => return Err(FrameError::Content),
+        };
+        gates.push(Gate { scale, offset, valid, lateness });
+    }
+    let mut joins = Vec::new();
+    for _ in 0..input.count(4)? {
+        let (unit, member, number) = (input.series()?, input.series()?, input.byte()?);
+        let index = usize::try_from(input.varint()?).map_err(|_| FrameError::Content)?;
+        let gate = *gates.get(index).ok_or(FrameError::Content)?;
+        joins.push(Join { unit, member, input: number, gate });
+    }
+    Ok(joins)
+}
 
 fn encode_deliveries(out: &mut Vec<u8>, deliveries: &[Delivery]) {
     put(out, deliveries.len() as u64);
@@ -455,6 +539,10 @@ fn put_signed(out: &mut Vec<u8>, value: i64) {
     put(out, ((value << 1) ^ (value >> 63)) as u64);
 }
 
+fn put_f64(out: &mut Vec<u8>, value: f64) {
+    out.extend(value.to_bits().to_le_bytes());
+}
+
 fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     put(out, bytes.len() as u64);
     out.extend(bytes);
@@ -521,6 +609,16 @@ impl<'a> Input<'a> {
         Ok(array)
     }
 
+    /// A finite number.
+    fn f64(&mut self) -> Result<f64, FrameError> {
+        let value = f64::from_bits(u64::from_le_bytes(*self.array()?));
+        if value.is_finite() { Ok(value) } else { Err(FrameError::Content) }
+    }
+
+    fn kind(&mut self) -> Result<UnitKind, FrameError> {
+        UnitKind::ALL.get(usize::from(self.byte()?)).copied().ok_or(FrameError::Content)
+    }
+
     fn series(&mut self) -> Result<SeriesId, FrameError> {
         u32::try_from(self.varint()?).map(SeriesId).map_err(|_| FrameError::Content)
     }
@@ -563,7 +661,8 @@ mod tests {
             readings in prop::collection::vec((0u32..40, time(), value(), any::<bool>()), 0..80),
             deliveries in prop::collection::vec((prop_oneof![any::<u16>(), 1u16..5], 0u64..1 << HASH_BITS), 0..20),
             drops in prop::collection::vec((0usize..12, 0u64..1000), 0..4),
-            define in prop::collection::vec((any::<u32>(), ".{0,9}", "\\PC{0,9}"), 0..3),
+            define in prop::collection::vec((any::<u32>(), ".{0,9}", "\\PC{0,9}", 0..UnitKind::ALL.len()), 0..3),
+            joins in prop::collection::vec((any::<u32>(), any::<u32>(), any::<u8>(), value(), value(), prop::option::of((value(), value())), any::<i64>()), 0..4),
             evict in prop::collection::vec(any::<u32>(), 0..3),
             configuration in prop::option::of(prop::collection::vec(any::<u8>(), 0..50)),
             fits in prop::collection::vec((any::<u32>(), any::<u64>(), any::<u32>(), prop::collection::vec(any::<u8>(), 0..30)), 0..3),
@@ -574,7 +673,10 @@ mod tests {
             frame.configuration = configuration;
             frame.fits = fits.into_iter().map(|(s, defined, epoch, fit)| FrameFit { series: SeriesId(s), defined, epoch, fit }).collect();
             frame.evict = evict.into_iter().map(SeriesId).collect();
-            frame.define = define.into_iter().map(|(s, device, metric)| Define { series: SeriesId(s), device, metric }).collect();
+            frame.define = define.into_iter().map(|(s, device, metric, kind)| Define { series: SeriesId(s), device, metric, kind: UnitKind::ALL[kind] }).collect();
+            frame.joins = joins.into_iter().map(|(unit, member, input, scale, offset, valid, lateness)| Join {
+                unit: SeriesId(unit), member: SeriesId(member), input, gate: Gate { scale, offset, valid, lateness },
+            }).collect();
             for (reason, n) in drops { frame.drops.add(DropReason::ALL[reason], n); }
             frame.deliveries = deliveries.into_iter().map(|(packet_id, hash)| Delivery { packet_id, hash }).collect();
             frame.readings = readings.into_iter().map(|(s, t, v, dedup)| FrameReading {

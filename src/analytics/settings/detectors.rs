@@ -66,6 +66,17 @@ pub struct DetectorPatch {
 }
 
 impl DetectorSettings {
+    /// None of them.
+    pub const NONE: DetectorSettings = DetectorSettings {
+        outlier: false,
+        level_shift: false,
+        residual: false,
+        stuck: false,
+        gap: false,
+        drift: false,
+        repeat_after: 0,
+    };
+
     pub(super) fn apply(&mut self, patch: &DetectorPatch) {
         set(&mut self.outlier, &patch.outlier);
         set(&mut self.level_shift, &patch.level_shift);

@@ -60,11 +60,7 @@ impl Settings {
     /// The reading that a decoded value stands for, `value·scale + offset`, which `valid` and all
     /// behind it sees; `None` beyond all floats.
     pub fn scaled(&self, value: Finite) -> Option<Finite> {
-        if self.is_scaled() {
-            Finite::new(times(value.get(), self.scale) + self.offset)
-        } else {
-            Some(value)
-        }
+        scaled(value, self.scale, self.offset)
     }
 
     /// Whether readings differ from decoded values.
@@ -76,6 +72,15 @@ impl Settings {
     pub fn counter_range(&self) -> CounterRange {
         let wrap = self.wrap.map(|wrap| times(wrap, self.scale).abs());
         CounterRange { zero: self.offset, wrap: wrap.filter(|wrap| wrap.is_finite()) }
+    }
+}
+
+/// See [`Settings::scaled`].
+pub fn scaled(value: Finite, scale: f64, offset: f64) -> Option<Finite> {
+    if scale != 1.0 || offset != 0.0 {
+        Finite::new(times(value.get(), scale) + offset)
+    } else {
+        Some(value)
     }
 }
 
