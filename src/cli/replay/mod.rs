@@ -2,6 +2,7 @@
 
 mod lines;
 pub mod player;
+mod plot;
 mod summary;
 
 use std::fs::File;
@@ -17,6 +18,7 @@ use crate::decoder::recorded::{RecordedFault, RecordedReader};
 use crate::engine::{ConfigError, Engine, StepOutput};
 use lines::{EstimateLines, write_output, write_record};
 use player::Player;
+use plot::Plot;
 use summary::Summary;
 
 /// Faulty lines that are shown; the others are only counted.
@@ -49,6 +51,9 @@ pub struct Args {
     /// Write the results here instead of to standard output
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
+    /// Draw readings, estimate, forecast and alarms into an SVG file
+    #[arg(long, value_name = "FILE.svg")]
+    plot: Option<PathBuf>,
     /// No progress bar (there is none anyway unless standard error is a terminal)
     #[arg(long)]
     no_progress: bool,
@@ -108,6 +113,10 @@ pub fn run(args: &Args, config: Option<&Path>) -> Result<(), Failure> {
         out: BufWriter::with_capacity(BUFFER_BYTES, out),
         out_name,
         summary: Summary::default(),
+        plot: args
+            .plot
+            .as_deref()
+            .map(|path| Plot::new(path, args.horizon.map(|steps| steps as usize))),
         faults: 0,
     };
     match replay.run(reader, player) {
@@ -135,6 +144,7 @@ struct Replay<W: Write> {
     out: BufWriter<W>,
     out_name: String,
     summary: Summary,
+    plot: Option<Plot>,
     faults: usize,
 }
 
@@ -169,6 +179,9 @@ impl<W: Write> Replay<W> {
             self.forecasts(player.engine(), steps as usize)?;
         }
         self.out.flush().map_err(|error| self.stop(error))?;
+        if let Some(plot) = self.plot.take() {
+            self.draw(plot, player.engine())?;
+        }
         self.progress.finish_and_clear();
         if self.faults > FAULTS_SHOWN {
             self.say(&format!("… and {} more faulty lines", self.faults - FAULTS_SHOWN));
@@ -180,7 +193,21 @@ impl<W: Write> Replay<W> {
 
     fn take(&mut self, output: &StepOutput) -> Result<(), Stop> {
         self.summary.take(output);
+        if let Some(plot) = &mut self.plot {
+            plot.take(output);
+        }
         write_output(&mut self.out, output, self.estimates).map_err(|error| self.stop(error))
+    }
+
+    fn draw(&self, plot: Plot, engine: &Engine) -> Result<(), Stop> {
+        let path = plot.path().to_owned();
+        let failed = |error: &dyn std::fmt::Display| Stop::Failed(Failure::of_file(&path, error));
+        let (svg, note) = plot.finish(engine).map_err(|error| failed(&error))?;
+        std::fs::write(&path, svg).map_err(|error| failed(&error))?;
+        if let Some(note) = note {
+            self.say(&note);
+        }
+        Ok(())
     }
 
     fn forecasts(&mut self, engine: &Engine, steps: usize) -> Result<(), Stop> {
