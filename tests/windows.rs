@@ -7,6 +7,7 @@ mod rng;
 use std::collections::BTreeMap;
 
 use rng::Rng;
+use weir::analytics::members::UnitKind;
 use weir::config::Config;
 use weir::engine::{Engine, UnitChunk};
 use weir::journal::frame::{Define, Frame, FrameReading};
@@ -30,7 +31,7 @@ fn frame(batch: u64, now: i64, readings: &[(i64, f64)]) -> Frame {
     let mut frame = Frame::empty(batch, ProcessingTime(now), AttendedTime(now - START));
     if batch == 1 {
         let (device, metric) = ("d".to_owned(), "m".to_owned());
-        frame.define = vec![Define { series: SeriesId(0), device, metric }];
+        frame.define = vec![Define { series: SeriesId(0), device, metric, kind: UnitKind::Series }];
     }
     let reading = |&(at, value): &(i64, f64)| FrameReading {
         series: SeriesId(0),

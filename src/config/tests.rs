@@ -759,10 +759,6 @@ fn place_key(keys: &Keys, key: &str, value: &str) -> String {
             format!("[[forward]]\n{}{assignment}", required(&needed))
         }
         "profile" => format!("[[profile]]\n{}{assignment}", required(&[("match", "{}")])),
-        "alarm" => {
-            let needed = [("match", "{}"), ("above", "1.0")];
-            format!("[[alarm]]\n{}{assignment}", required(&needed))
-        }
         "group" => {
             let needed = [("name", "'g'"), ("match", "{}")];
             format!("[[group]]\n{}{assignment}", required(&needed))

@@ -489,9 +489,8 @@ impl Model {
         let is_finite = |member: &Member| {
             slots.clone().rev().take(SLOTS_CHECKED).all(|s| member.components.is_finite_at(s))
         };
-        if !(errors.sum.is_finite() && errors.sum < ERROR_MAX * ERROR_MAX)
-            || !members.iter().all(is_finite)
-        {
+        let bounded = errors.sum.is_finite() && errors.sum < ERROR_MAX * ERROR_MAX;
+        if !(bounded && members.iter().all(is_finite)) {
             return Some(true);
         }
         // The states were fitted to the same slots: count the errors that were free.

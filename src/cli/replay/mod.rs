@@ -3,6 +3,7 @@
 mod evaluation;
 mod lines;
 pub mod player;
+mod plot;
 mod smoothed;
 mod summary;
 
@@ -21,6 +22,7 @@ use crate::decoder::recorded::{RecordedFault, RecordedReader};
 use crate::engine::{ConfigError, Engine, StepOutput};
 use lines::{EstimateLines, write_output, write_record};
 use player::Player;
+use plot::Plot;
 use smoothed::Smoothing;
 use summary::Summary;
 
@@ -67,6 +69,9 @@ pub struct Args {
     /// Judge forecasts only of what comes so long after a series' beginning
     #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = parse_duration)]
     judge_after: i64,
+    /// Draw readings, estimate, forecast and alarms into an SVG file
+    #[arg(long, value_name = "FILE.svg")]
+    plot: Option<PathBuf>,
     /// No progress bar (there is none anyway unless standard error is a terminal)
     #[arg(long)]
     no_progress: bool,
@@ -136,6 +141,10 @@ pub fn run(args: &Args, config: Option<&Path>) -> Result<(), Failure> {
         out_name,
         summary: Summary::new(args.judge_after),
         summary_file: args.summary.clone(),
+        plot: args
+            .plot
+            .as_deref()
+            .map(|path| Plot::new(path, args.horizon.map(|steps| steps as usize))),
         faults: 0,
     };
     match replay.run(reader, player) {
@@ -165,6 +174,7 @@ struct Replay<W: Write> {
     out_name: String,
     summary: Summary,
     summary_file: Option<PathBuf>,
+    plot: Option<Plot>,
     faults: usize,
 }
 
@@ -202,6 +212,9 @@ impl<W: Write> Replay<W> {
             self.forecasts(player.engine(), steps as usize)?;
         }
         self.out.flush().map_err(|error| self.stop(error))?;
+        if let Some(plot) = self.plot.take() {
+            self.draw(plot, player.engine())?;
+        }
         self.progress.finish_and_clear();
         if self.faults > FAULTS_SHOWN {
             self.say(&format!("… and {} more faulty lines", self.faults - FAULTS_SHOWN));
@@ -221,7 +234,21 @@ impl<W: Write> Replay<W> {
         if let Some(smoothing) = &mut self.smoothing {
             smoothing.take(output);
         }
+        if let Some(plot) = &mut self.plot {
+            plot.take(output);
+        }
         write_output(&mut self.out, output, self.estimates).map_err(|error| self.stop(error))
+    }
+
+    fn draw(&self, plot: Plot, engine: &Engine) -> Result<(), Stop> {
+        let path = plot.path().to_owned();
+        let failed = |error: &dyn std::fmt::Display| Stop::Failed(Failure::of_file(&path, error));
+        let (svg, note) = plot.finish(engine).map_err(|error| failed(&error))?;
+        std::fs::write(&path, svg).map_err(|error| failed(&error))?;
+        if let Some(note) = note {
+            self.say(&note);
+        }
+        Ok(())
     }
 
     fn forecasts(&mut self, engine: &Engine, steps: usize) -> Result<(), Stop> {
