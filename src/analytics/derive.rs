@@ -79,7 +79,13 @@ impl Expression {
             return Err(format!("is longer than {EXPRESSION_BYTES_MAX} bytes"));
         }
         // Without folding of constants, which is free to choose an order.
-        let expression = FlatEx::parse_wo_compile(text).map_err(|error| error.msg().to_owned())?;
+        let expression = FlatEx::parse_wo_compile(text).map_err(|error| {
+            let error = error.msg();
+            if !text.contains(',') {
+                return error.to_owned();
+            }
+            format!("{error}; what takes two values stands between them, as in `a max (b min 3)`")
+        })?;
         match expression.var_names().len() {
             0 => Err("names no metric".to_owned()),
             1..=INPUTS_MAX => Ok(Expression(expression)),

@@ -89,6 +89,10 @@ impl Upstream {
     }
 
     fn record(&mut self, text: &str) {
+        // Alarms are not counted by readings: `daemon::alarms` looks at them.
+        if text.starts_with("{\"kind\":\"alarm\"") {
+            return;
+        }
         let aggregate: Aggregate = match serde_json::from_str(text) {
             Ok(aggregate) => aggregate,
             Err(error) => return self.faults.push(format!("not an aggregate ({error}): {text}")),

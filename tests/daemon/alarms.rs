@@ -52,7 +52,7 @@ fn an_alarm_begins_once_survives_kill_9_and_ends_once() {
 
     // Retained, with weir or without it.
     let late = Subscriber::new(port, &[TOPIC]);
-    assert_eq!(late.wait_json(TOPIC, 1), [expected.clone()]);
+    assert_eq!(late.wait_json(TOPIC, 1), std::slice::from_ref(&expected));
     assert!(late.all()[0].retain);
 
     // It is active still, and says so to a broker that may have forgotten.

@@ -65,12 +65,16 @@ impl Gap {
         (on, refractory): (bool, i64),
         events: &mut Vec<Event>,
     ) {
-        let Some(before) = self.heard.replace(attended) else { return };
+        let Some(before) = self.heard else {
+            self.heard = Some(attended);
+            return;
+        };
         if attended <= before {
             return;
         }
         // No tick fell into it, or it ended with this batch.
         self.tick(attended, time, on, events);
+        self.heard = Some(attended);
         let seconds = (attended.0 - before.0) as f64 / SECOND as f64;
         if self.latch.is_active() {
             let evidence = Evidence { value: Some(seconds), ..Evidence::default() };

@@ -129,7 +129,7 @@ impl Running {
     }
 
     /// Errors and variances are those of the logarithm: when all members work on it.
-    fn log(&self) -> bool {
+    fn in_logs(&self) -> bool {
         self.members.iter().all(|member| member.spec.log)
     }
 
@@ -159,10 +159,10 @@ impl Running {
         })
     }
 
-    /// Takes in a slot; the error in the scale of [`log`](Self::log).
+    /// Takes in a slot; the error in the scale of [`in_logs`](Self::in_logs).
     fn step(&mut self, robust: bool, slot: i64, observed: Option<f64>) -> Option<f64> {
         let predicted = self.points(slot).next()?;
-        let log = self.log();
+        let log = self.in_logs();
         for member in &mut self.members {
             let at = member.components.season.phase_of(slot);
             let inward = observed.and_then(|y| member.spec.inward(y));
@@ -686,7 +686,7 @@ impl Model {
                 for (mean, factor) in running.points(slot).zip(factors).take(steps) {
                     each(mean, sigma2 * factor);
                 }
-                Some(Basis { rung, errors: self.errors.weight, log: running.log() })
+                Some(Basis { rung, errors: self.errors.weight, log: running.in_logs() })
             }
             Stage::Start { level, history } => {
                 if let Some(naive) = SeasonalNaive::new(history, plan.season_length()) {
