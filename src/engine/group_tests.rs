@@ -265,7 +265,7 @@ fn rows_do_not_depend_on_batches() {
         let readings: Vec<(&str, i64, f64)> = (0..300)
             .map(|_| {
                 second += rng.below(4) as i64;
-                (["t", "u"][rng.below(2) as usize], second, rng.below(100_000) as f64 / 1024.0)
+                (["t", "u"][rng.below(2) as usize], second, rng.below(14_000) as f64 / 1024.0)
             })
             .collect();
         // A sensor has one value at a time.
