@@ -423,7 +423,7 @@ fn a_closed_standard_output_ends_it_quietly() {
 
 #[test]
 fn alarms_are_written_and_counted() {
-    let config = "[[profile]]\nmatch = {}\nalarms = false\nkalman = { model = 'off' }\n\
+    let config = "[[profile]]\nmatch = {}\nkalman = { model = 'off' }\n\
         forecast = { step = '10m', season = [], seasonal = 'none', trend = 'additive', horizon = '1h' }\n\
         [[alarm]]\nmatch = { device = 'd' }\nname = 'hot'\nabove = 80\nclear_below = 70\nhold = '2m'\n\
         [[alarm]]\nmatch = {}\nname = 'soon'\nabove = 80\nwithin = '1h'\n\
