@@ -418,7 +418,7 @@ mod tests {
         let text = "[[mqtt.subscribe]]\ntopics = ['s/{device}/{metric}']\nvalue = '/v'\nqos = 0";
         let text = report(text, &host).to_string();
         assert!(text.starts_with("weir.toml: ok\n"), "{text}");
-        for part in ["10000 series", "at 1000 reading(s)/s", "max_queued_messages 0", "qos = 0"] {
+        for part in ["4000 series", "at 1000 reading(s)/s", "max_queued_messages 0", "qos = 0"] {
             assert!(text.contains(part), "{part} in {text}");
         }
     }
@@ -428,7 +428,7 @@ mod tests {
         let model = MemoryModel::default();
         let bytes = |text: &str| model.total_bytes(&Config::from_text(text).unwrap());
         let with = "[[profile]]\nmatch = {}\nwindows = [{ size = '1m', quantiles = [0.5] }]";
-        assert_eq!(bytes(with) - bytes(""), 10_000 * 16 * model.sketch);
+        assert_eq!(bytes(with) - bytes(""), 4_000 * 16 * model.sketch);
     }
 
     #[test]
@@ -436,10 +436,10 @@ mod tests {
         let model = MemoryModel::default();
         let bytes = |text: &str| model.total_bytes(&Config::from_text(text).unwrap());
         let group = "[[group]]\nname = 'all'\nmatch = {}\n";
-        assert_eq!(bytes(group) - bytes(""), 10_000 * model.member);
+        assert_eq!(bytes(group) - bytes(""), 4_000 * model.member);
         let derive = "[[derive]]\nname = 'p'\nexpression = 'u * i'\n";
         let rows = ROWS_MAX as u64 * (model.row.0 + 2 * model.row.1);
-        assert_eq!(bytes(derive) - bytes(""), 10_000 * (2 * model.member + rows));
+        assert_eq!(bytes(derive) - bytes(""), 4_000 * (2 * model.member + rows));
     }
 
     #[test]

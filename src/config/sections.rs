@@ -62,7 +62,7 @@ pub struct Series {
 impl Default for Series {
     fn default() -> Self {
         Series {
-            max_series: 10_000,
+            max_series: 4_000,
             max_panes: 16,
             max_ahead: 5 * 60 * SECOND,
             evict_idle: 3600 * SECOND,

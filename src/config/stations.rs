@@ -145,7 +145,7 @@ fn default_state_path() -> PathBuf {
 pub(super) fn series(root: &TableReader<'_, '_>) -> Series {
     let r = root.section("series", &keys::SERIES);
     let default = Series::default();
-    let max_series = r.integer("max_series", 1..=1_000_000, 10_000);
+    let max_series = r.integer("max_series", 1..=1_000_000, 4_000);
     let max_panes = r.integer("max_panes", 1..=100, 16);
     let max_ahead = r.duration("max_ahead", 0..=366 * DAY, "5m");
     let evict_idle = r.duration("evict_idle", MINUTE..=3660 * DAY, "1h");

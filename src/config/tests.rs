@@ -446,6 +446,16 @@ fn odd_meetings_are_settled() {
     assert_eq!((forecast.seasonal, forecast.horizon), (Seasonal::None, 28 * HOUR));
 }
 
+/// What the README shows can be pasted, all of it into one file.
+#[test]
+fn the_readme_is_a_configuration() {
+    let text = std::fs::read_to_string(repository("README.md")).unwrap();
+    let blocks = text.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let all = blocks.collect::<Vec<_>>().join("\n");
+    assert!(all.contains("[[derive]]") && all.contains("[[forward]]"), "{all}");
+    assert!(config(&all).warnings.is_empty(), "{:?}", config(&all).warnings);
+}
+
 #[test]
 fn layers_survive_the_journal_and_write_only_what_is_set() {
     let text = std::fs::read_to_string(repository("configs/greenhouse.toml")).unwrap();
