@@ -32,7 +32,7 @@
 //! sun, wind, weather) that are no part of this repository's tests; the Winkler score is flat around them.
 //!
 //! Invariants: factors stay within [0.05, 20] of class 1 and start at 1; every number is finite;
-//! at horizon 24 the state takes less than 2 KB, in memory and stored.
+//! at horizon 24 the state takes less than 2 KB as stored, hardly more in memory.
 
 mod packed;
 #[cfg(test)]
