@@ -5,6 +5,8 @@
 //! the batch, so units can be checkpointed and replayed each on its own, and no device can change
 //! another one's results.
 
+mod rows;
+
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,7 +20,10 @@ use crate::analytics::fit::{Fit, FitMode, Job};
 use crate::analytics::holt_winters::{ForecastPlan, Forecaster, SlotsClosed};
 use crate::analytics::kalman::{Kalman, KalmanPlan, Update, Verdict};
 use crate::analytics::members::{Members, UnitKind};
-use crate::analytics::settings::{DeriveSettings, KalmanModel, Kind, SLOTS_MAX, Settings};
+use crate::analytics::settings::{
+    DeriveSettings, DeviceVector, KalmanModel, Kind, SLOTS_MAX, Settings,
+};
+use crate::analytics::vector::{FilteredRow, VectorUnit, VectorUnitPlan};
 use crate::batch::counter::CounterStep;
 use crate::batch::order::{Held, Order, Watermark};
 use crate::batch::pane::{Pane, PaneContext, Panes, Stretch};
@@ -47,6 +52,8 @@ pub struct Plan {
     pub alarms: DetectorPlan,
     /// Of a metric that is computed from others.
     pub derive: Option<DerivePlan>,
+    /// Of a filter over several metrics.
+    pub vector: Option<VectorUnitPlan>,
 }
 
 impl Plan {
@@ -55,17 +62,25 @@ impl Plan {
         let kalman = KalmanPlan::new(&settings.kalman);
         let forecast = settings.forecast.as_ref().map(ForecastPlan::new);
         let alarms = DetectorPlan::new(&settings.alarms, forecast.as_ref().map(ForecastPlan::step));
-        Plan { settings, kalman, forecast, alarms, derive: None }
+        Plan { settings, kalman, forecast, alarms, derive: None, vector: None }
     }
 
     /// Whether it is the plan for these settings.
-    pub fn is_of(&self, settings: &Settings, derive: Option<&DeriveSettings>) -> bool {
-        self.settings == *settings && self.derive.as_ref().map(|plan| &plan.settings) == derive
+    pub fn is_of(
+        &self,
+        settings: &Settings,
+        derive: Option<&DeriveSettings>,
+        vector: Option<&DeviceVector>,
+    ) -> bool {
+        self.settings == *settings
+            && self.derive.as_ref().map(|plan| &plan.settings) == derive
+            && self.vector.as_ref().map(|plan| &plan.vector) == vector
     }
 
     /// Whether both are for the same settings.
     pub fn is_like(&self, other: &Plan) -> bool {
-        self.is_of(&other.settings, other.derive.as_ref().map(|plan| &plan.settings))
+        let derive = other.derive.as_ref().map(|plan| &plan.settings);
+        self.is_of(&other.settings, derive, other.vector.as_ref().map(|plan| &plan.vector))
     }
 }
 
@@ -197,6 +212,9 @@ pub struct UnitState {
     /// Of a metric that is computed from others: their join.
     #[serde(rename = "j", default, skip_serializing_if = "Option::is_none")]
     derived: Option<Box<Derived>>,
+    /// Of a filter over several metrics: their join, and the filter.
+    #[serde(rename = "w", default, skip_serializing_if = "Option::is_none")]
+    vector: Option<Box<VectorUnit>>,
     /// Raised when what was asked for before must not be adopted any more.
     #[serde(rename = "z", default, skip_serializing_if = "is_zero")]
     fit_epoch: u32,
@@ -241,6 +259,7 @@ impl UnitState {
             alarms: Active::default(),
             members: None,
             derived: None,
+            vector: None,
             fit_epoch: 0,
         }
     }
@@ -257,10 +276,11 @@ impl UnitState {
 
     /// What the unit is.
     pub fn kind_of_unit(&self) -> UnitKind {
-        match (&self.members, &self.derived) {
-            (None, _) => UnitKind::Series,
-            (Some(_), None) => UnitKind::Group,
-            (Some(_), Some(_)) => UnitKind::Derived,
+        match (&self.members, &self.derived, &self.vector) {
+            (None, ..) => UnitKind::Series,
+            (Some(_), None, None) => UnitKind::Group,
+            (Some(_), Some(_), _) => UnitKind::Derived,
+            (Some(_), None, Some(_)) => UnitKind::Vector,
         }
     }
 
@@ -271,6 +291,9 @@ impl UnitState {
             && concerned
         {
             derived.rewind(to);
+        }
+        if concerned {
+            self.rewind_vector(to);
         }
         concerned
     }
@@ -397,6 +420,7 @@ impl UnitState {
         let pending = self.order.pending_watermark(plan.settings.lateness);
         let deadlines = [
             self.derived.as_ref().and_then(|derived| derived.next_deadline()),
+            self.vector.as_ref().and_then(|vector| vector.next_deadline()),
             self.panes.next_deadline(pending),
             self.order.next_deadline(),
             self.thresholds.next_deadline(),
@@ -417,6 +441,7 @@ impl UnitState {
             + self.views.heap_bytes()
             + self.members.as_ref().map_or(0, |members| members.heap_bytes())
             + self.derived.as_ref().map_or(0, |derived| derived.heap_bytes())
+            + self.vector.as_ref().map_or(0, |vector| vector.heap_bytes())
             + self.forecaster.as_ref().map_or(0, |f| size_of::<Forecaster>() + f.heap_bytes())
     }
 
@@ -432,6 +457,9 @@ impl UnitState {
             None => self.take_own(plan, context, readings, effects),
             Some(members) => {
                 let mut readings = members.collect(context, readings);
+                if self.vector.is_some() {
+                    return self.take_rows(plan, context, &readings, effects);
+                }
                 if let Some(derived) = &mut self.derived {
                     readings = join(derived, members, plan, context, &readings);
                 }
@@ -442,6 +470,7 @@ impl UnitState {
 
     /// Evaluates rows that have waited long enough for the rest of their inputs.
     fn take_due(&mut self, plan: &Plan, context: &StepContext<'_>, effects: &mut Effects) {
+        self.take_due_rows(plan, context, effects);
         let Some((derived, derive)) = self.derived.as_mut().zip(plan.derive.as_ref()) else {
             return;
         };
@@ -573,8 +602,10 @@ impl UnitState {
     /// noise counts from the next reading on. What was learned of another kind or scale is
     /// forgotten, and panes of another scale close. Alarms that are no longer configured end.
     pub fn change_plan(&mut self, old: &Plan, new: &Plan, now: EventTime, effects: &mut Effects) {
+        self.change_vector(old, new);
         if let Some(derived) = &mut self.derived
-            && !old.is_of(&old.settings, new.derive.as_ref().map(|plan| &plan.settings))
+            && old.derive.as_ref().map(|plan| &plan.settings)
+                != new.derive.as_ref().map(|plan| &plan.settings)
         {
             // Its inputs may be others, or in another order.
             **derived = Derived::default();
@@ -1005,6 +1036,8 @@ pub struct Details {
     /// Each reading that reached the filter, with what the filter made of it, its state after, and
     /// the anomaly score.
     pub readings: Vec<(EventTime, Finite, Update, Kalman, f64)>,
+    /// Each row of a filter over several metrics.
+    pub rows: Vec<FilteredRow>,
     /// Each slot that closed, with what had been forecast for it.
     pub slots: Vec<SlotsClosed>,
     /// Forecasts made at the origins asked for, in order.

@@ -36,8 +36,8 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
 pub use status::{
-    AlarmRow, Alarms, BatchInfo, DeviceRow, FitsInfo, ForecastRow, ForwardInfo, Histogram,
-    NoiseRow, ResultsInfo, Status,
+    AlarmRow, Alarms, BatchInfo, ComponentRow, DeviceRow, FitsInfo, ForecastRow, ForwardInfo,
+    Histogram, NoiseRow, ResultsInfo, Status, VectorRow,
 };
 
 /// Longest wait for the pipeline's answer to a [`Query`].
