@@ -90,7 +90,12 @@ impl UnitState {
                 self.detectors.heard(&plan.alarms, attended, time, &mut effects.events);
             } else if settings.hold > 0 && self.derived.is_none() || self.order.held() > 0 {
                 // Readings held under an earlier setting go first.
-                let deadline = AttendedTime(context.pane.attended.0 + settings.hold);
+                // Members' readings of one time may come with several batches.
+                let wait = match self.members {
+                    Some(_) => settings.hold.max(settings.lateness),
+                    None => settings.hold,
+                };
+                let deadline = AttendedTime(context.pane.attended.0 + wait);
                 // As decoded: the scale may change before its turn.
                 self.order.hold(Held { time, value: raw, deadline });
             } else {
