@@ -42,7 +42,7 @@ pub(super) fn kalman(
         &[],
     );
     let initial = kalman_initial(&r);
-    if custom.as_ref().is_some_and(|at| at.value.metrics.len() > 1) {
+    if has_several(&r) {
         let vector = vector::vector(
             &r,
             model.map(|at| at.value),
@@ -53,8 +53,7 @@ pub(super) fn kalman(
         );
         return (KalmanPatch::default(), vector);
     }
-    let several = custom.is_none() && r.has("metrics");
-    if let Some(at) = r.text("name", "\"motion\"").filter(|_| !several) {
+    if let Some(at) = r.text("name", "\"motion\"") {
         let what = "names a filter over several metrics, and there are not several";
         r.cx.fault(&at.spot, what, "remove it, or write metrics = [\"flow\", \"pressure\"]");
     }
@@ -87,6 +86,12 @@ pub(super) fn kalman(
         initial: initial.map(|at| at.value),
     };
     (patch, None)
+}
+
+/// Whether the table is of a filter over several metrics, good or faulty.
+fn has_several(r: &TableReader<'_, '_>) -> bool {
+    let metrics = r.any("metrics");
+    metrics.is_some_and(|at| matches!(&at.value.value, Value::Array(list) if list.len() > 1))
 }
 
 /// The matrices of a custom model: all four, or none. The spot is that of F.
