@@ -34,7 +34,7 @@ export SOURCE_DATE_EPOCH
 stage=target/package
 rm -rf "$stage"
 mkdir -p "$stage" target/debian
-cargo run --quiet --locked --example package_files -- "$stage" "$target"
+cargo run --quiet --locked --no-default-features --features systemd --example package_files -- "$stage" "$target"
 # An independent count: what cargo's own tree says is linked (the first line is weir itself).
 cargo tree --locked --target "$target" --no-default-features --features systemd -e normal,no-proc-macro \
     --prefix none --format '{p}' | sed 's/ (.*//; s/ v/ /' | sort -u >"$stage/tree"

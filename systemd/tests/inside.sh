@@ -3,7 +3,8 @@
 # purges the package, and writes one line for each check to /results/table.
 # Packages: /root/old.deb, /root/new.deb (the same but for the version).
 set -u
-exec >/results/log 2>&1
+exec >/results/output 2>&1 9>/results/log
+BASH_XTRACEFD=9
 set -x
 table=/results/table
 : >$table
@@ -44,7 +45,7 @@ published=0
 publish() { # publish COUNT
     seq $published $((published + $1 - 1)) |
         awk -v b=$base '{ printf "{\"value\": %.2f, \"ts\": %d}\n", 20 + $1 % 7, b + $1 }' |
-        mosquitto_pub -q 1 -t sensors/boiler/temperature -l
+        mosquitto_pub -h 127.0.0.1 -q 1 -t sensors/boiler/temperature -l
     published=$((published + $1))
 }
 settings() { # settings: to weir.toml, as an operator would
@@ -64,7 +65,7 @@ CONF
 mosquitto_passwd -b -c /etc/mosquitto/passwords gateway 'the secret'
 chown mosquitto /etc/mosquitto/passwords
 systemctl restart mosquitto
-systemd-run -q --unit=listener sh -c 'mosquitto_sub -v -t "weir/#" >/results/messages'
+systemd-run -q --unit=listener sh -c 'mosquitto_sub -h 127.0.0.1 -v -t "weir/#" >/results/messages'
 
 # --- installation
 check 'installs (old version)' dpkg -i /root/old.deb
@@ -126,9 +127,9 @@ check '… with its counts' eventually total_is $published
 
 # --- journal
 mark
-mosquitto_pub -q 1 -t sensors/boiler/temperature -m nonsense
+mosquitto_pub -h 127.0.0.1 -q 1 -t sensors/boiler/temperature -m nonsense
 check 'journal field: WEIR_REASON=malformed' eventually journal_has 'dropped:' WEIR_REASON=malformed
-mosquitto_pub -q 1 -t sensors/boiler/temperature -m "{\"value\": 95, \"ts\": $((base + published))}"
+mosquitto_pub -h 127.0.0.1 -q 1 -t sensors/boiler/temperature -m "{\"value\": 95, \"ts\": $((base + published))}"
 published=$((published + 1))
 check 'journal fields: WEIR_DEVICE, WEIR_METRIC, WEIR_ALARM' eventually journal_has 'alarm begins' WEIR_DEVICE=boiler WEIR_METRIC=temperature WEIR_ALARM=hot
 check '… of the unit, with priority' sh -c 'journalctl -q -o json -u weir WEIR_ALARM=hot | head -n 1 | jq -re "[._TRANSPORT, .PRIORITY, .SYSLOG_IDENTIFIER] | join(\" \")" | grep "journal 6 weir"'

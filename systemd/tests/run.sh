@@ -24,10 +24,10 @@ if [ ! -e "$new" ]; then
 fi
 # An older package of the same program: what is tested is the upgrade itself.
 rm -rf target/nspawn/old
-mkdir -p target/nspawn
+mkdir -p target/nspawn target/debian
 dpkg-deb --raw-extract "$new" target/nspawn/old
 sed -i 's/^Version: .*/Version: 0.0.9-1/' target/nspawn/old/DEBIAN/control
-dpkg-deb --root-owner-group --build target/nspawn/old "$old" >/dev/null
+dpkg-deb --root-owner-group -Zgzip -z1 --build target/nspawn/old "$old" >/dev/null
 
 failed=0
 for suite in "${@:-bookworm}"; do
