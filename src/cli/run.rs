@@ -33,7 +33,7 @@ pub fn run(_: &Args, path: Option<&Path>) -> Result<(), Failure> {
         version = env!("CARGO_PKG_VERSION"),
         gateway = %config.gateway.id,
         state = %config.state.path.display(),
-        broker = %format_args!("{}:{}", config.mqtt.login.url.host, config.mqtt.login.url.port),
+        broker = %config.mqtt.login.url,
         "starting"
     );
     // Kept until the end: a dropped sender would be a stop.
@@ -44,9 +44,9 @@ pub fn run(_: &Args, path: Option<&Path>) -> Result<(), Failure> {
         clock: Clock::system(),
         stop: stopped,
         socket,
-        started: Box::new(|address, _| {
-            if let Some(address) = address {
-                tracing::info!("page and metrics at http://{address}/");
+        started: Box::new(|page, _| {
+            if let Some(page) = page {
+                tracing::info!("page and metrics at {page}");
             }
         }),
     };

@@ -170,11 +170,13 @@ rm /etc/systemd/system/weir.service.d/watchdog.conf
 printf 'the secret\n' >/etc/weir/broker.password
 chmod 600 /etc/weir/broker.password
 cp /usr/share/doc/weir/examples/systemd/credentials.conf /etc/systemd/system/weir.service.d/
-printf '[mqtt]\nurl = "mqtt://127.0.0.1:1884"\nusername = "gateway"\npassword_file = "/run/credentials/weir.service/broker.password"\n' >/etc/weir/conf.d/login.toml
+printf '[mqtt]\nurl = "mqtt://127.0.0.1:1884"\nusername = "gateway"\npassword_file = "broker.password"\n' >/etc/weir/conf.d/login.toml
 systemctl daemon-reload
 check 'credential: restarts' systemctl restart weir
 check '… the broker lets it in' eventually ready
-check '… reload can read it too' systemctl reload weir
+mark
+check '… reload goes through' systemctl reload weir
+check '… and is taken over' eventually said 'configuration reloaded'
 check '… counts' eventually total_is $published
 rm -r /etc/systemd/system/weir.service.d /etc/weir/conf.d/login.toml
 systemctl daemon-reload
@@ -240,7 +242,7 @@ systemctl daemon-reload
 systemctl start weir.socket
 mark
 systemctl start weir
-check '… but not one for everybody' eventually said 'only loopback is allowed'
+check '… but not one for everybody' eventually said 'beyond loopback'
 systemctl stop weir.service weir.socket
 rm -r /etc/systemd/system/weir.socket.d
 systemctl daemon-reload
