@@ -45,12 +45,6 @@ struct Package {
     license: Option<String>,
     repository: Option<String>,
     manifest_path: PathBuf,
-    targets: Vec<Target>,
-}
-
-#[derive(Deserialize)]
-struct Target {
-    kind: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -92,15 +86,10 @@ impl Components {
     /// Asks cargo. Build and test dependencies are left out, and so are procedural macros with what
     /// they need: nothing of them is in the program.
     pub fn read(root: &Path, target: &str) -> Result<Components, Box<dyn Error>> {
-        let output = Command::new(env!("CARGO"))
-            .current_dir(root)
-            .args(["metadata", "--format-version=1", "--locked", "--filter-platform", target])
-            .args(FEATURES)
-            .output()?;
-        if !output.status.success() {
-            return Err(String::from_utf8_lossy(&output.stderr).into());
-        }
-        let metadata: Metadata = serde_json::from_slice(&output.stdout)?;
+        let metadata =
+            cargo(root, &["metadata", "--format-version=1", "--filter-platform", target])?;
+        let metadata: Metadata = serde_json::from_slice(&metadata)?;
+        let built = built(root, target)?;
         let lock: Lock = toml::from_str(&std::fs::read_to_string(root.join("Cargo.lock"))?)?;
         let mut checksums: BTreeMap<(String, String), Option<String>> = lock
             .package
@@ -109,7 +98,7 @@ impl Components {
             .collect();
         let packages: BTreeMap<&str, &Package> =
             metadata.packages.iter().map(|package| (package.id.as_str(), package)).collect();
-        let links = linked(&metadata, &packages);
+        let links = linked(&metadata, &packages, &built);
 
         let mut ids: Vec<&str> = links.keys().copied().collect();
         ids.sort_by_key(|id| (&packages[id].name, &packages[id].version));
@@ -140,16 +129,44 @@ impl Components {
     }
 }
 
+fn cargo(root: &Path, arguments: &[&str]) -> Result<Vec<u8>, Box<dyn Error>> {
+    let output = Command::new(env!("CARGO"))
+        .current_dir(root)
+        .args(arguments)
+        .arg("--locked")
+        .args(FEATURES)
+        .output()?;
+    if !output.status.success() {
+        return Err(String::from_utf8_lossy(&output.stderr).into());
+    }
+    Ok(output.stdout)
+}
+
+/// `name version` of each crate that is built into the program. `cargo metadata` alone says too much:
+/// it turns on what tests would.
+fn built(root: &Path, target: &str) -> Result<BTreeSet<String>, Box<dyn Error>> {
+    let tree = cargo(
+        root,
+        &["tree", "--target", target, "--edges=normal,no-proc-macro", "--prefix=none", "--format={p}"],
+    )?;
+    Ok(String::from_utf8(tree)?
+        .lines()
+        .filter_map(|line| line.split(" (").next())
+        .map(|package| package.replacen(" v", " ", 1))
+        .collect())
+}
+
 /// What each crate in the program links, from the root on.
 fn linked<'a>(
     metadata: &'a Metadata,
     packages: &BTreeMap<&str, &Package>,
+    built: &BTreeSet<String>,
 ) -> BTreeMap<&'a str, BTreeSet<&'a str>> {
     let nodes: BTreeMap<&str, &Node> =
         metadata.resolve.nodes.iter().map(|node| (node.id.as_str(), node)).collect();
-    let is_macro = |id: &str| {
-        let targets = &packages[id].targets;
-        targets.iter().any(|target| target.kind.iter().any(|kind| kind == "proc-macro"))
+    let is_built = |id: &&str| {
+        let package = packages[*id];
+        built.contains(&format!("{} {}", package.name, package.version))
     };
     let mut found: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     let mut waiting = vec![metadata.resolve.root.as_str()];
@@ -162,7 +179,7 @@ fn linked<'a>(
             .iter()
             .filter(|dependency| dependency.dep_kinds.iter().any(|kind| kind.kind.is_none()))
             .map(|dependency| dependency.pkg.as_str())
-            .filter(|id| !is_macro(id))
+            .filter(is_built)
             .collect();
         waiting.extend(&links);
         found.insert(id, links);
