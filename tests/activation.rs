@@ -32,7 +32,8 @@ fn weir(folder: &Path, socket: impl Into<OwnedFd>, name: &str) -> Child {
 
 fn healthz(mut stream: impl Read + Write) -> String {
     // Before the daemon accepts, the kernel does.
-    write!(stream, "GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
+    write!(stream, "GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        .unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     answer

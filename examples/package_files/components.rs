@@ -147,7 +147,14 @@ fn cargo(root: &Path, arguments: &[&str]) -> Result<Vec<u8>, Box<dyn Error>> {
 fn built(root: &Path, target: &str) -> Result<BTreeSet<String>, Box<dyn Error>> {
     let tree = cargo(
         root,
-        &["tree", "--target", target, "--edges=normal,no-proc-macro", "--prefix=none", "--format={p}"],
+        &[
+            "tree",
+            "--target",
+            target,
+            "--edges=normal,no-proc-macro",
+            "--prefix=none",
+            "--format={p}",
+        ],
     )?;
     Ok(String::from_utf8(tree)?
         .lines()

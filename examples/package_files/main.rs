@@ -17,8 +17,7 @@ use components::Components;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = env::args().skip(1);
-    let (Some(folder), Some(target), None) =
-        (arguments.next(), arguments.next(), arguments.next())
+    let (Some(folder), Some(target), None) = (arguments.next(), arguments.next(), arguments.next())
     else {
         return Err("usage: package_files FOLDER TARGET".into());
     };

@@ -59,7 +59,11 @@ pub fn configuration(markdown: &str, date: &str) -> String {
             let _ = writeln!(out, "{}", guarded(&escaped(line)));
         } else if line.starts_with("# ") {
         } else if let Some(title) = line.strip_prefix("## ") {
-            let _ = writeln!(out, ".SH \"{}\"", inline(title).to_uppercase().replace("\\FB", "").replace("\\FR", ""));
+            let _ = writeln!(
+                out,
+                ".SH \"{}\"",
+                inline(title).to_uppercase().replace("\\FB", "").replace("\\FR", "")
+            );
         } else if let Some(title) = line.strip_prefix("### ") {
             let _ = writeln!(out, ".SS \"{}\"", inline(title));
         } else if line.starts_with('|') {
@@ -74,7 +78,9 @@ pub fn configuration(markdown: &str, date: &str) -> String {
         }
         header = None;
     }
-    out.push_str(".SH SEE ALSO\n\\fBweir\\fR(1), \\fBweir\\-check\\fR(1), \\fBweir\\-explain\\fR(1)\n");
+    out.push_str(
+        ".SH SEE ALSO\n\\fBweir\\fR(1), \\fBweir\\-check\\fR(1), \\fBweir\\-explain\\fR(1)\n",
+    );
     out
 }
 
@@ -128,9 +134,9 @@ fn inline(text: &str) -> String {
         let mut rest = piece;
         let mut plain = String::new();
         while let Some((before, after)) = rest.split_once('[') {
-            let link = after.split_once("](").and_then(|(name, tail)| {
-                tail.split_once(')').map(|(_, tail)| (name, tail))
-            });
+            let link = after
+                .split_once("](")
+                .and_then(|(name, tail)| tail.split_once(')').map(|(_, tail)| (name, tail)));
             plain.push_str(before);
             if let Some((name, tail)) = link {
                 plain.push_str(name);

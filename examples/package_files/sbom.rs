@@ -8,9 +8,8 @@ use crate::components::{Component, Components};
 
 /// `epoch`: Unix seconds, the time it claims to be made at.
 pub fn cyclonedx(components: &Components, epoch: i64) -> Result<String, Box<dyn Error>> {
-    let reference = |component: &Component| {
-        format!("pkg:cargo/{}@{}", component.name, component.version)
-    };
+    let reference =
+        |component: &Component| format!("pkg:cargo/{}@{}", component.name, component.version);
     let entry = |component: &Component, kind: &str| {
         let mut entry = json!({
             "type": kind,

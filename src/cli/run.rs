@@ -21,9 +21,8 @@ pub struct Args {}
 /// A bad configuration; whatever ends the daemon.
 pub fn run(_: &Args, path: Option<&Path>) -> Result<(), Failure> {
     // First: it changes the environment, which only a process without threads may.
-    let socket = Sockets::from_env()
-        .and_then(|sockets| sockets.only("http"))
-        .map_err(Failure::Runtime)?;
+    let socket =
+        Sockets::from_env().and_then(|sockets| sockets.only("http")).map_err(Failure::Runtime)?;
     let config = load_config(path)?;
     logging::init(&config.log).map_err(Failure::Usage)?;
     for warning in &config.warnings {

@@ -18,8 +18,8 @@ pub mod fits;
 pub mod input;
 mod page;
 pub mod report;
-pub mod watchdog;
 pub mod turn;
+pub mod watchdog;
 
 use std::fmt;
 use std::path::PathBuf;

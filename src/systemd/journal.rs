@@ -18,8 +18,7 @@ const IDENTIFIER: &str = "weir";
 /// device and inode, and whoever redirects standard error changes those (systemd.exec(5)).
 pub fn is_standard_error() -> bool {
     let Some(variable) = std::env::var("JOURNAL_STREAM").ok() else { return false };
-    rustix::fs::fstat(io::stderr())
-        .is_ok_and(|stat| names(&variable, stat.st_dev, stat.st_ino))
+    rustix::fs::fstat(io::stderr()).is_ok_and(|stat| names(&variable, stat.st_dev, stat.st_ino))
 }
 
 /// `variable`: `device:inode`, decimal.

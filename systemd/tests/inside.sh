@@ -283,6 +283,7 @@ check '… nothing runs' sh -c '! pgrep -x weir && ! systemctl is-active -q weir
 check '… state and configuration are kept' sh -c 'ls /var/lib/private/weir/WEIR /var/lib/private/weir-a/WEIR /etc/weir/weir.toml | wc -l'
 check 'installed again' dpkg -i /root/new.deb
 check '… it goes on' eventually total_is $published
+check '… and so do the instances' eventually ready http://127.0.0.1:9379
 check 'purge' dpkg -P weir
 check '… no state of any instance' sh -c '! ls -d /var/lib/*weir* /var/lib/private/*weir* 2>/dev/null && echo none'
 check '… no configuration but what the operator wrote' sh -c '[ ! -e /etc/weir/weir.toml ] && ls /etc/weir | tr "\n" " "'
