@@ -221,7 +221,8 @@ pub(super) fn http(root: &TableReader<'_, '_>) -> Http {
     }
     match at.value.parse::<SocketAddr>() {
         Ok(address) => {
-            if !address.ip().is_loopback() && !(r.has("cert_file") && r.has("token_file")) {
+            let guarded = r.has("cert_file") && r.has("token_file");
+            if !address.ip().is_loopback() && !guarded {
                 let home: IpAddr = match address.ip() {
                     IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
                     IpAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),

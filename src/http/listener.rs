@@ -64,7 +64,37 @@ impl From<TcpListener> for Socket {
     }
 }
 
+/// One that the service manager has opened.
+impl TryFrom<std::net::TcpListener> for Socket {
+    type Error = io::Error;
+
+    fn try_from(listener: std::net::TcpListener) -> io::Result<Socket> {
+        listener.set_nonblocking(true)?;
+        TcpListener::from_std(listener).map(Socket::Tcp)
+    }
+}
+
+/// One that the service manager has opened; its file stays.
+impl TryFrom<std::os::unix::net::UnixListener> for Socket {
+    type Error = io::Error;
+
+    fn try_from(listener: std::os::unix::net::UnixListener) -> io::Result<Socket> {
+        listener.set_nonblocking(true)?;
+        Ok(Socket::Unix { listener: UnixListener::from_std(listener)?, file: None })
+    }
+}
+
 impl Socket {
+    /// Whether others than this machine reach it: then it needs TLS and a token.
+    pub fn is_beyond_this_machine(&self) -> bool {
+        match self {
+            Socket::Tcp(listener) => {
+                listener.local_addr().map_or(true, |address| !address.ip().is_loopback())
+            }
+            Socket::Unix { .. } => false,
+        }
+    }
+
     /// Listens there. A socket file that nobody listens on any more is replaced.
     ///
     /// # Errors

@@ -2,8 +2,8 @@
 //!
 //! Pure. Trust is not judged here; that is rustls' part.
 
+use core::net::{Ipv4Addr, Ipv6Addr};
 use std::fmt;
-use std::net::{Ipv4Addr, Ipv6Addr};
 
 use x509_cert::der::Decode;
 use x509_cert::ext::pkix::SubjectAltName;

@@ -83,6 +83,26 @@ fn both_versions_connect_with_verified_certificates_on_both_sides() {
 }
 
 #[test]
+fn an_ipv6_address_is_connected_to_and_verified() {
+    // Where there is no IPv6 there is nothing to see.
+    let Ok(probe) = std::net::TcpListener::bind("[::1]:0") else { return };
+    let port = probe.local_addr().unwrap().port();
+    drop(probe);
+    let folder = tempfile::tempdir().unwrap();
+    let ca = Authority::new(folder.path(), "ca");
+    let server = ca.server(&["::1"], VALID);
+    let more = format!(
+        "listener {port} ::1\ncertfile {}\nkeyfile {}\n",
+        server.cert.display(),
+        server.key.display()
+    );
+    let _broker = broker(&server, &more);
+    for version in BOTH {
+        succeeds("::1", port, version, files(&ca.cert(), None));
+    }
+}
+
+#[test]
 fn an_rsa_broker_is_verified_too() {
     let folder = tempfile::tempdir().unwrap();
     let ca = Authority::new(folder.path(), "ca");
