@@ -58,6 +58,7 @@ pub fn configuration(markdown: &str, date: &str) -> String {
         } else if code {
             let _ = writeln!(out, "{}", guarded(&escaped(line)));
         } else if line.starts_with("# ") {
+            // The page has its own title.
         } else if let Some(title) = line.strip_prefix("## ") {
             let _ = writeln!(
                 out,
