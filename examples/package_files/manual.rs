@@ -5,11 +5,11 @@ use std::fmt::Write as _;
 
 use clap_mangen::Man;
 
-/// File names and texts: weir.1, weir-run.1, …
-pub fn commands(
-    mut definition: clap::Command,
-    date: &str,
-) -> Result<Vec<(String, Vec<u8>)>, Box<dyn Error>> {
+/// A man page: its file's name and its text.
+type Page = (String, Vec<u8>);
+
+/// weir.1, weir-run.1, …
+pub fn commands(mut definition: clap::Command, date: &str) -> Result<Vec<Page>, Box<dyn Error>> {
     definition = definition.disable_help_subcommand(true);
     definition.build();
     let mut pages = vec![page(definition.clone(), "weir", date)?];
@@ -22,11 +22,7 @@ pub fn commands(
     Ok(pages)
 }
 
-fn page(
-    command: clap::Command,
-    name: &str,
-    date: &str,
-) -> Result<(String, Vec<u8>), Box<dyn Error>> {
+fn page(command: clap::Command, name: &str, date: &str) -> Result<Page, Box<dyn Error>> {
     let name_static: &'static str = String::from(name).leak();
     let man = Man::new(command.name(name_static))
         .title(name.to_uppercase())
