@@ -44,6 +44,15 @@ fn readings(port: u16, seconds: std::ops::Range<u64>) {
     publish(port, seconds.map(|s| Publish::reading("d", "m", s as f64, 1.0)));
 }
 
+/// Set also when an assertion fails: the publisher must end for the test to end.
+struct SetAtEnd<'a>(&'a AtomicBool);
+
+impl Drop for SetAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Waits until the certificate that a metric tells of ends in this year.
 fn ends_in(weir: &Weir, used_by: &str, whose: &str, year: i16) {
     let end: jiff::Timestamp = format!("{year}-01-01T00:00:00Z").parse().unwrap();
@@ -122,6 +131,7 @@ fn certificates_rotate_under_load_and_no_reading_is_lost() {
 
         let done = AtomicBool::new(false);
         let published = std::thread::scope(|scope| {
+            let _end = SetAtEnd(&done);
             let publisher = scope.spawn(|| {
                 let mut next = 0;
                 while !done.load(Ordering::Relaxed) {
