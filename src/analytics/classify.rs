@@ -113,7 +113,13 @@ impl Classifier {
 
     /// Takes in the decoded value of the next reading in event order; `true` when the series is
     /// from now on taken for another kind.
+    #[inline]
     pub fn observe(&mut self, value: Finite) -> bool {
+        // Most series are that.
+        !matches!(self, Classifier::Gauge) && self.look(value)
+    }
+
+    fn look(&mut self, value: Finite) -> bool {
         let next = match self {
             Classifier::Gauge => None,
             Classifier::Undecided(evidence) => {

@@ -153,7 +153,12 @@ impl Moments {
     /// Sample standard deviation, `sqrt(m2 / (count - 1))`; `None` for a single reading, which says
     /// nothing about spread (0 would read as certainty).
     pub fn stddev(&self) -> Option<f64> {
-        (self.count > 1).then(|| (self.m2() / (self.count - 1) as f64).sqrt())
+        self.stddev_of(self.m2())
+    }
+
+    /// The same, [`m2`](Self::m2) being known.
+    pub fn stddev_of(&self, m2: f64) -> Option<f64> {
+        (self.count > 1).then(|| (m2 / (self.count - 1) as f64).sqrt())
     }
 
     /// Smallest reading.

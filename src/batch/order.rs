@@ -10,6 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::reading::{AttendedTime, EventTime, Finite};
 
+/// Readings looked at one by one before they are searched.
+const FEW: usize = 4;
+
 /// No reading of the series older than this is still awaited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Watermark(i64);
@@ -99,14 +102,27 @@ impl Order {
         if let Some(Watermark(watermark)) = self.watermark(lateness)
             && self.recent.first().is_some_and(|&(time, _)| time <= watermark)
         {
-            let behind = self.recent.partition_point(|&(time, _)| time <= watermark);
-            self.recent.drain(..behind);
+            // Where many are kept, few leave at a time.
+            let few = self.recent.iter().take(FEW).take_while(|&&(time, _)| time <= watermark);
+            let few = few.count();
+            let behind = if few < FEW {
+                few
+            } else {
+                self.recent.partition_point(|&(time, _)| time <= watermark)
+            };
+            self.forget(behind);
         }
         let excess = self.recent.len().saturating_sub(max_recent);
         if excess > 0 {
-            self.recent.drain(..excess);
+            self.forget(excess);
         }
         excess as u64
+    }
+
+    /// Forgets the first `count` that are remembered.
+    fn forget(&mut self, count: usize) {
+        self.recent.copy_within(count.., 0);
+        self.recent.truncate(self.recent.len() - count);
     }
 
     /// Holds a reading back, in event order.
@@ -259,6 +275,19 @@ mod tests {
         assert_eq!(order.prune(1000 * SECOND, 8), 2);
         assert!(!order.remember(at(2), value(0.0), 1000 * SECOND));
         assert!(order.remember(at(1), value(0.0), 1000 * SECOND));
+    }
+
+    #[test]
+    fn all_behind_the_watermark_is_forgotten_however_many() {
+        for behind in 0..3 * FEW as i64 {
+            let mut order = Order::default();
+            let times = (1..=behind).chain([100, 101, 102]);
+            times.for_each(|i| order.recent.push((i * SECOND, 0)));
+            order.advance(at(104));
+            assert_eq!(order.prune(LATENESS, 100), 0);
+            let left: Vec<i64> = order.recent.iter().map(|&(time, _)| time / SECOND).collect();
+            assert_eq!(left, [100, 101, 102], "{behind} behind");
+        }
     }
 
     #[test]

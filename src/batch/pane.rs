@@ -296,7 +296,14 @@ impl Panes {
     /// at the turn of the earliest reading that is held back. Panes that this reading finds open
     /// wait for it, so that what they hold does not depend on when batches closed.
     pub fn next_deadline(&self, pending: Option<Watermark>) -> Option<AttendedTime> {
-        self.open.iter().filter(|pane| !pane.waits_for(pending)).map(|pane| pane.deadline).min()
+        match (self.open.as_slice(), pending) {
+            // Nearly always.
+            ([pane], None) => Some(pane.deadline),
+            (panes, _) => {
+                let panes = panes.iter().filter(|pane| !pane.waits_for(pending));
+                panes.map(|pane| pane.deadline).min()
+            }
+        }
     }
 
     /// The open panes, in no order that means anything.
@@ -330,6 +337,10 @@ impl Panes {
     fn close_where(&mut self, closed: &mut Vec<Pane>, leaves: impl Fn(&Pane) -> bool) {
         // Nearly every call finds nothing.
         if !self.open.iter().any(&leaves) {
+            return;
+        }
+        if self.open.len() == 1 {
+            closed.extend(self.open.pop());
             return;
         }
         let from = closed.len();

@@ -122,6 +122,9 @@ impl Meta {
     }
 }
 
+/// When units are to be looked at without readings, by slot.
+type Timers = BinaryHeap<Reverse<(AttendedTime, u32)>>;
+
 /// One unit with what is not part of its state.
 #[derive(Debug)]
 pub struct Unit {
@@ -151,6 +154,16 @@ impl Unit {
     /// The settings and constants in force.
     pub fn plan(&self) -> &Arc<Plan> {
         &self.plan
+    }
+
+    /// Enters its next deadline into the timer heap, unless an earlier entry is there.
+    fn enter(&mut self, slot: u32, next: Option<AttendedTime>, timers: &mut Timers) {
+        if let Some(deadline) = next
+            && deadline < self.timer
+        {
+            self.timer = deadline;
+            timers.push(Reverse((deadline, slot)));
+        }
     }
 }
 
@@ -233,7 +246,7 @@ pub struct Engine {
     registry: Registry,
     units: Vec<Option<Unit>>,
     plans: Vec<Arc<Plan>>,
-    timers: BinaryHeap<Reverse<(AttendedTime, u32)>>,
+    timers: Timers,
     /// Slots in the order in which they became dirty, with the batch that made them so.
     dirty: VecDeque<(u64, u32)>,
     /// Slots whose stored chunk must go, with the batch at which the series left.
@@ -501,24 +514,26 @@ impl Engine {
         }
         let fed = |slot: u32| gathered.get(&slot).map_or(&[][..], Vec::as_slice);
         let mut others = others.into_iter().peekable();
+        let zone = self.zone.clone();
+        let context = StepContext { fits: self.fits, ..context(&self.meta.config, &zone, frame) };
         for run in frame.readings.chunk_by(|a, b| a.series == b.series) {
             let slot = run[0].series.0;
             while let Some((earlier, timer)) = others.next_if(|&(other, _)| other < slot) {
-                self.visit_unit(earlier, fed(earlier), timer, frame, output);
+                self.visit_unit(earlier, (fed(earlier), timer), &context, frame, output);
             }
             let timer = others.next_if(|&(other, _)| other == slot).is_some();
-            self.visit_unit(slot, run, timer, frame, output);
+            self.visit_unit(slot, (run, timer), &context, frame, output);
         }
         for (slot, timer) in others {
-            self.visit_unit(slot, fed(slot), timer, frame, output);
+            self.visit_unit(slot, (fed(slot), timer), &context, frame, output);
         }
     }
 
     fn visit_unit(
         &mut self,
         slot: u32,
-        readings: &[crate::journal::frame::FrameReading],
-        timer: bool,
+        (readings, timer): (&[crate::journal::frame::FrameReading], bool),
+        context: &StepContext<'_>,
         frame: &Frame,
         output: &mut StepOutput,
     ) {
@@ -529,23 +544,28 @@ impl Engine {
         if timer {
             unit.timer = AttendedTime(i64::MAX);
         }
-        if unit.included < frame.batch {
-            let context =
-                StepContext { fits: self.fits, ..context(&self.meta.config, &self.zone, frame) };
-            let before = *unit.state.counts();
-            let mut changed = !readings.is_empty();
-            if changed {
-                unit.state.take(&unit.plan, &context, readings, &mut self.effects);
-            }
-            changed |= unit.state.tick(&unit.plan, &context, &mut self.effects);
-            if changed {
-                if unit.state.kind_of_unit().is_series() {
-                    self.totals.merge(&unit.state.counts().since(&before));
-                }
-                self.changed(slot, frame.batch, output);
-            }
+        if unit.included >= frame.batch {
+            self.schedule(slot);
+            return;
         }
-        self.schedule(slot);
+        let before = *unit.state.counts();
+        let mut changed = !readings.is_empty();
+        if changed {
+            unit.state.take(&unit.plan, context, readings, &mut self.effects);
+        }
+        let mut next = unit.state.next_deadline(&unit.plan);
+        if next.is_some_and(|deadline| deadline <= frame.attended) {
+            unit.state.tick(&unit.plan, context, &mut self.effects);
+            next = unit.state.next_deadline(&unit.plan);
+            changed = true;
+        }
+        unit.enter(slot, next, &mut self.timers);
+        if changed {
+            if unit.state.kind_of_unit().is_series() {
+                self.totals.merge(&unit.state.counts().since(&before));
+            }
+            self.changed(slot, frame.batch, output);
+        }
     }
 
     /// A unit changed: marks it dirty and turns its effects into records.
@@ -560,12 +580,14 @@ impl Engine {
         }
         let alarms = unit.state.alarms().len();
         self.alarms = self.alarms + alarms - std::mem::replace(&mut unit.alarms, alarms);
-        output.fits.extend(self.effects.fits.drain(..).map(|job| FitRequest {
-            series: SeriesId(slot),
-            defined: unit.defined,
-            epoch: unit.state.fit_epoch(),
-            job,
-        }));
+        if !self.effects.fits.is_empty() {
+            output.fits.extend(self.effects.fits.drain(..).map(|job| FitRequest {
+                series: SeriesId(slot),
+                defined: unit.defined,
+                epoch: unit.state.fit_epoch(),
+                job,
+            }));
+        }
         // Most readings end here.
         let effects = &self.effects;
         let quiet = effects.closed.is_empty() && effects.events.is_empty() && !effects.slot_closed;
@@ -584,8 +606,9 @@ impl Engine {
             });
         }
         for pane in self.effects.closed.drain(..) {
-            let record = aggregate(&name.device, &name.metric, &unit.plan, &pane);
-            output.records.push(Record::Aggregate(Box::new(Aggregate { source, ..record })));
+            let mut record = Box::new(aggregate(&name.device, &name.metric, &unit.plan, &pane));
+            record.source = source;
+            output.records.push(Record::Aggregate(record));
         }
         for pane in self.effects.views.drain(..) {
             let record = view(&name.device, &name.metric, &unit.plan, &pane);
@@ -776,12 +799,8 @@ impl Engine {
     /// mostly move a little later; a stale entry then costs one look, not one update a batch.
     fn schedule(&mut self, slot: u32) {
         let Some(Some(unit)) = self.units.get_mut(slot as usize) else { return };
-        if let Some(deadline) = unit.state.next_deadline(&unit.plan)
-            && deadline < unit.timer
-        {
-            unit.timer = deadline;
-            self.timers.push(Reverse((deadline, slot)));
-        }
+        let next = unit.state.next_deadline(&unit.plan);
+        unit.enter(slot, next, &mut self.timers);
     }
 
     /// How many units are dirty.

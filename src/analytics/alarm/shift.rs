@@ -154,14 +154,15 @@ impl LevelShift {
         // d^1.5 > t without a root.
         let limit = threshold * threshold;
         let (mut above, mut below) = (0, 0);
-        for value in self.values {
+        for (i, value) in self.values.into_iter().enumerate() {
             let d = (value - before) / sd;
             let cube = d * d * d;
             above += usize::from(cube > limit);
             below += usize::from(-cube > limit);
-        }
-        if above.max(below) <= RUN / 2 {
-            return 0.0;
+            // Too few are left for more than half of them to be far out on one side.
+            if i + 1 - above.max(below) > RUN / 2 {
+                return 0.0;
+            }
         }
         let size = ((self.middle(before) - before) / sd).abs();
         stretched(size.min(1e6))

@@ -182,10 +182,10 @@ impl Kalman {
 
     /// The fit of the noise that starts with the last reading, once for each start: ask after every
     /// [`update`](Self::update). Its result goes to [`offer`](Self::offer).
+    #[inline]
     pub fn take_fit_job(&mut self, plan: &KalmanPlan) -> Option<FitJob> {
-        let (Source::Learned(learned), Some(tuning)) = (&self.source, &self.tuning) else {
-            return None;
-        };
+        let tuning = self.tuning.as_deref().filter(|tuning| tuning.has_started())?;
+        let Source::Learned(learned) = &self.source else { return None };
         // The likelihood is searched over the noise of an observation, a level and a trend.
         let searched = matches!(plan.model, KalmanModel::Level | KalmanModel::Trend);
         if searched { tuning.job(plan, *learned) } else { None }
@@ -284,6 +284,38 @@ impl Kalman {
         }
     }
 
+    /// [`step`](Self::step) where nothing is special: a level that is known, a reading that the gate
+    /// lets through. `None`, and nothing has changed, in all other cases.
+    #[inline]
+    fn step_level(
+        &mut self,
+        plan: &KalmanPlan,
+        noise: &Noise,
+        gate: f64,
+        time: EventTime,
+        value: Finite,
+    ) -> Option<Update> {
+        let (Belief::Level(belief), Some(at)) = (&mut self.belief, self.at) else { return None };
+        let (mut level, reading) = (*belief, value.get());
+        level.predict(noise.level, seconds(at, time));
+        let innovation = level.innovation(noise.observation, reading)?;
+        let nis = innovation.nis();
+        let gated = nis > gate && self.accepted >= GATE_AFTER;
+        let finite = innovation.value.is_finite() && innovation.variance.is_finite();
+        if gated || plan.huber || !finite {
+            return None;
+        }
+        level.update(noise.observation, reading);
+        if !level.is_sound() {
+            return None;
+        }
+        *belief = level;
+        self.at = Some(time);
+        self.accepted = (self.accepted + 1).min(GATE_AFTER);
+        self.run.clear();
+        Some(Update::judged(Verdict::Accepted, innovation, nis))
+    }
+
     /// One reading with known noise: predict, judge, take in.
     fn step(
         &mut self,
@@ -293,6 +325,9 @@ impl Kalman {
         time: EventTime,
         value: Finite,
     ) -> Update {
+        if let Some(update) = self.step_level(plan, noise, gate, time, value) {
+            return update;
+        }
         let reading = value.get();
         let mut belief = self.belief.clone();
         if let Some(at) = self.at {

@@ -107,9 +107,14 @@ impl Tuning {
             && self.started.is_some_and(|start| time.nanos().saturating_sub(start.nanos()) < DAY)
     }
 
+    /// Whether a fit has just started with the last reading.
+    pub fn has_started(&self) -> bool {
+        self.fit_at > 0 && self.fit_at == self.count
+    }
+
     /// The fit that has just started with the last reading.
     pub fn job(&self, plan: &KalmanPlan, present: Noise) -> Option<FitJob> {
-        (self.fit_at > 0 && self.fit_at == self.count).then(|| FitJob {
+        self.has_started().then(|| FitJob {
             at: self.count,
             plan: plan.clone(),
             present,

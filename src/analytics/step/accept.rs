@@ -42,11 +42,12 @@ impl UnitState {
         effects: &mut Effects,
     ) {
         let kind = self.kind(plan);
-        let before = self.last.filter(|_| !self.severed);
-        let since = before.map_or(0, |last| time.nanos().abs_diff(last.time.nanos()));
+        let before = self.last.as_ref().filter(|_| !self.severed);
+        let before = before.map(|last| (last.time, last.value));
+        let since = before.map_or(0, |(last, _)| time.nanos().abs_diff(last.nanos()));
         let step = match (kind, before) {
-            (Kind::Counter, Some(last)) => {
-                Some(CounterStep::between(last.value, value, &plan.settings.counter_range()))
+            (Kind::Counter, Some((_, last))) => {
+                Some(CounterStep::between(last, value, &plan.settings.counter_range()))
             }
             _ => None,
         };
@@ -64,7 +65,7 @@ impl UnitState {
         }
         let gated = matches!(update.verdict, Verdict::Gated);
         self.counts.outliers += u64::from(gated);
-        let stretch = self.stretch(plan, Some(time));
+        let stretch = self.stretch(kind, Some(time));
         self.learn_interval(time);
         let closed = effects.closed.len();
         // As of this reading's turn: held readings that follow must still find their panes.
@@ -77,19 +78,21 @@ impl UnitState {
         if let Some(step) = &step {
             self.panes.count_increase(time, step, since);
         }
-        if kind == Kind::State && before.is_some_and(|last| last.value != value) {
+        if kind == Kind::State && before.is_some_and(|(_, last)| last != value) {
             self.panes.count_transition(time);
         }
         let settings = &plan.settings;
-        let unit = unit_of(kind, settings);
-        let moment = alarm::Moment {
-            attended: context.pane.attended,
-            now: context.pane.now,
-            max_ahead: context.pane.max_ahead,
-            patience: settings.lateness + settings.hold,
-            unit: unit.as_deref(),
-        };
-        if let Some(signal) = signal {
+        if let Some(signal) = signal
+            && !settings.thresholds.is_empty()
+        {
+            let unit = unit_of(kind, settings);
+            let moment = alarm::Moment {
+                attended: context.pane.attended,
+                now: context.pane.now,
+                max_ahead: context.pane.max_ahead,
+                patience: settings.lateness + settings.hold,
+                unit: unit.as_deref(),
+            };
             let (thresholds, events) = (&settings.thresholds, &mut effects.events);
             self.thresholds.on_reading(thresholds, &moment, time, signal.get(), events);
         }
@@ -123,7 +126,7 @@ impl UnitState {
         if slot_closed && let Some(signal) = signal {
             self.look_ahead(plan, time, signal, effects);
         }
-        self.detect(plan, context, (time, signal, &update, closed), kind, effects);
+        self.detect(plan, context, (time, signal, &update, closed.as_ref()), kind, effects);
         let rate = signal.filter(|_| kind == Kind::Counter);
         self.last = Some(Last { time, value, rate, update: Some(update) });
         self.severed = false;
@@ -143,7 +146,7 @@ impl UnitState {
         &mut self,
         plan: &Plan,
         context: &StepContext<'_>,
-        (time, signal, update, closed): (EventTime, Option<Finite>, &Update, Option<SlotsClosed>),
+        (time, signal, update, closed): (EventTime, Option<Finite>, &Update, Option<&SlotsClosed>),
         kind: Kind,
         effects: &mut Effects,
     ) {
@@ -152,7 +155,7 @@ impl UnitState {
             self.detectors.heard(plan, attended, time, events);
             return;
         };
-        if let Some(slots) = &closed {
+        if let Some(slots) = closed {
             self.detectors.slot(plan, slots, time, events);
         }
         let reading = ReadingSeen { time, value, attended, update };
@@ -202,7 +205,7 @@ impl UnitState {
             time,
             value,
             outlier,
-            self.last.map(|last| last.time),
+            self.last.as_ref().map(|last| last.time),
             &mut effects.closed,
         );
     }
@@ -222,15 +225,15 @@ impl UnitState {
 
     /// The time for which the last reading speaks: until the next one, `until`, and at most for some
     /// usual intervals. Nothing before these are known.
-    pub(super) fn stretch(&self, plan: &Plan, until: Option<EventTime>) -> Option<Stretch> {
-        let last = self.last.filter(|_| !self.severed && self.interval > 0.0)?;
+    pub(super) fn stretch(&self, kind: Kind, until: Option<EventTime>) -> Option<Stretch> {
+        let last = self.last.as_ref().filter(|_| !self.severed && self.interval > 0.0)?;
         let most = (COVERED_INTERVALS * self.interval * SECOND as f64) as i64;
         let far = EventTime::clamped(last.time.nanos().saturating_add(most));
         Some(Stretch {
             from: last.time,
             to: until.map_or(far, |until| until.min(far)),
             value: last.value,
-            is_state: self.kind(plan) == Kind::State,
+            is_state: kind == Kind::State,
         })
     }
 }

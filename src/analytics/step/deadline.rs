@@ -12,22 +12,34 @@ impl UnitState {
     /// When something must happen without further readings.
     pub fn next_deadline(&self, plan: &Plan) -> Option<AttendedTime> {
         let pending = self.order.pending_watermark(plan.settings.lateness);
-        let deadlines = [
-            self.derived.as_ref().and_then(|derived| derived.next_deadline()),
-            self.vector.as_ref().and_then(|vector| vector.next_deadline()),
-            self.panes.next_deadline(pending),
-            self.order.next_deadline(),
-            self.thresholds.next_deadline(),
-            self.detectors.next_deadline(),
-        ];
-        deadlines.into_iter().flatten().min()
+        let mut next = self.panes.next_deadline(pending);
+        let mut also = |deadline: Option<AttendedTime>| {
+            if let Some(deadline) = deadline
+                && next.is_none_or(|next| deadline < next)
+            {
+                next = Some(deadline);
+            }
+        };
+        also(self.detectors.next_deadline());
+        // Most series have none of these.
+        if self.order.held() > 0 {
+            also(self.order.next_deadline());
+        }
+        if !self.thresholds.is_empty() {
+            also(self.thresholds.next_deadline());
+        }
+        if let Some(derived) = &self.derived {
+            also(derived.next_deadline());
+        }
+        if let Some(vector) = &self.vector {
+            also(vector.next_deadline());
+        }
+        next
     }
 
-    /// Does what is due at the batch's attended time; `true` when anything was.
-    pub fn tick(&mut self, plan: &Plan, context: &StepContext<'_>, effects: &mut Effects) -> bool {
-        if self.next_deadline(plan).is_none_or(|deadline| deadline > context.pane.attended) {
-            return false;
-        }
+    /// Does what is due at the batch's attended time; to be called when
+    /// [`next_deadline`](Self::next_deadline) has come.
+    pub fn tick(&mut self, plan: &Plan, context: &StepContext<'_>, effects: &mut Effects) {
         self.take_due(plan, context, effects);
         let (events, closed) = (effects.events.len(), effects.closed.len());
         // Readings before timers: one may break a hold.
@@ -44,7 +56,6 @@ impl UnitState {
         self.panes.close_due(attended, pending, &mut effects.closed);
         self.carry(plan, &mut effects.closed[before..]);
         self.view(plan, context, effects, closed);
-        true
     }
 
     /// Closes everything, since the series leaves.
@@ -74,7 +85,7 @@ impl UnitState {
     /// Credits panes that closed before the next reading in order; see [`Pane::cover`].
     pub(super) fn carry(&self, plan: &Plan, closed: &mut [Pane]) {
         if !closed.is_empty()
-            && let Some(stretch) = self.stretch(plan, None)
+            && let Some(stretch) = self.stretch(self.kind(plan), None)
         {
             closed.iter_mut().for_each(|pane| pane.cover(&stretch));
         }

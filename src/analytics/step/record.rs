@@ -18,6 +18,7 @@ const SECONDS_PER_HOUR: f64 = 3600.0;
 /// The record of a closed pane.
 pub fn aggregate(device: &str, metric: &str, plan: &Plan, pane: &Pane) -> Aggregate {
     let m = &pane.moments;
+    let m2 = m.m2();
     let quantiles = match (&pane.sketch, plan.settings.windows.get(usize::from(pane.window))) {
         (Some(sketch), Some(window)) => {
             window.quantiles.iter().filter_map(|&p| Some((p, sketch.quantile(p)?))).collect()
@@ -35,8 +36,8 @@ pub fn aggregate(device: &str, metric: &str, plan: &Plan, pane: &Pane) -> Aggreg
         mean: m.mean(),
         min: m.min(),
         max: m.max(),
-        m2: m.m2(),
-        stddev: m.stddev(),
+        m2,
+        stddev: m.stddev_of(m2),
         first: m.first(),
         first_time: m.first_time(),
         last: m.last(),

@@ -80,7 +80,7 @@ impl UnitState {
                 continue;
             }
             self.order.advance(time);
-            if self.last.is_some_and(|last| time < last.time) {
+            if self.last.as_ref().is_some_and(|last| time < last.time) {
                 self.counts.unordered += 1;
                 let watermark = self.watermark(plan);
                 let before = effects.closed.len();
@@ -105,15 +105,19 @@ impl UnitState {
         self.counts.forgotten += self.order.prune(settings.lateness, context.max_recent);
         self.release(plan, context, effects);
         self.panes.close_passed(self.watermark(plan), &mut effects.closed);
-        self.follow(effects, events);
-        self.view(plan, context, effects, closed);
+        if effects.events.len() > events {
+            self.follow(effects, events);
+        }
+        if effects.closed.len() > closed {
+            self.view(plan, context, effects, closed);
+        }
     }
 
     /// The watermark behind the readings that have had their turn: those still held must find the
     /// panes as they would had they not been held.
     pub(super) fn watermark(&self, plan: &Plan) -> Watermark {
         let lateness = plan.settings.lateness;
-        self.last.map_or(Watermark::START, |last| Watermark::behind(last.time, lateness))
+        self.last.as_ref().map_or(Watermark::START, |last| Watermark::behind(last.time, lateness))
     }
 
     pub(super) fn release(
