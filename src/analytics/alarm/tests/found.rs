@@ -23,7 +23,7 @@ fn share(what: &str, seeds: u64, run: impl Fn(u64) -> bool) -> f64 {
 }
 
 /// Where and how long before: a slow filter (white noise) and one that follows a cycle.
-const CASES: [(Series, f64, usize); 8] = [
+const CASES: [(Series, f64, usize); 10] = [
     (Series::White, MINUTE, 600),
     (Series::White, MINUTE, LEARNED),
     (Series::White, 5.0 * MINUTE, LEARNED),
@@ -31,6 +31,8 @@ const CASES: [(Series, f64, usize); 8] = [
     (Series::DailyWeekly, MINUTE, LEARNED),
     (Series::Irregular, MINUTE, LEARNED),
     (Series::Irregular, 5.0 * MINUTE, LEARNED),
+    (Series::Daily, 5.0 * MINUTE, LEARNED),
+    (Series::DailyWeekly, 5.0 * MINUTE, LEARNED),
     (Series::HeavyTails, MINUTE, LEARNED),
 ];
 
@@ -54,7 +56,7 @@ fn steps_are_found_within_ten_readings() {
 fn spikes_are_outliers_and_no_shifts() {
     // A spike of eight deviations is nothing rare in heavy tails; before 600 readings are
     // over, too little is known of the tail.
-    for (series, step, readings) in CASES.into_iter().take(7) {
+    for (series, step, readings) in CASES.into_iter().take(9) {
         let found = share(&format!("spike of 8, {series:?} {step} s {readings}"), 100, |seed| {
             let (mut rig, mut source) = learned(series, step, seed, readings);
             let from = source.time;

@@ -76,7 +76,7 @@ fn seconds(text: &str) -> f64 {
 
 fn file(name: &str, path: &Path, windows: &serde_json::Value) -> File {
     let text = std::fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-    let (mut rig, mut times, mut scores) = (Rig::new(), Vec::new(), Vec::new());
+    let (mut rig, mut times, mut scores) = (Rig::whole(), Vec::new(), Vec::new());
     let rows: Vec<(f64, f64)> = text
         .lines()
         .skip(1)

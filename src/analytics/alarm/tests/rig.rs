@@ -20,6 +20,8 @@ pub struct Rig {
     pub detectors: Detectors,
     pub events: Vec<Event>,
     pub attended: i64,
+    /// Whether the forecaster's searches run too: a live run has them, but they take most of the time.
+    fits: bool,
 }
 
 impl Rig {
@@ -34,10 +36,16 @@ impl Rig {
             detectors: Detectors::new(),
             events: Vec::new(),
             attended: 0,
+            fits: false,
             kalman_plan,
             forecast_plan,
             plan,
         }
+    }
+
+    /// With all that a replay has.
+    pub fn whole() -> Rig {
+        Rig { fits: true, ..Rig::new() }
     }
 
     /// As `UnitState::accept` does.
@@ -55,6 +63,12 @@ impl Rig {
             }
             if let Some(slots) = self.forecaster.observe(&self.forecast_plan, time, value) {
                 self.detectors.slot(&self.plan, &slots, time, &mut self.events);
+            }
+            let plan = &self.forecast_plan;
+            if self.fits
+                && let Some(fit) = self.forecaster.take_fit_job(plan).and_then(|job| job.run())
+            {
+                self.forecaster.offer(fit);
             }
         }
         let attended = AttendedTime(self.attended);
