@@ -132,23 +132,24 @@ impl Score {
 mod tests {
     use super::*;
 
-    fn shown(score: &mut Score, period: f64) -> f64 {
+    /// The score in tenths of a decade.
+    fn shown(score: &mut Score, period: f64) -> u32 {
         score.decluster(period);
-        score.latest()
+        (score.latest() * 10.0 * FULL).round() as u32
     }
 
     #[test]
     fn an_event_scores_once_and_again_only_for_something_rarer() {
         let mut score = Score { seen: 10_000, ..Score::default() };
-        assert_eq!(shown(&mut score, 1.2), 0.2);
-        assert_eq!(shown(&mut score, 4.5), 0.75);
-        assert_eq!(shown(&mut score, 4.5), 0.0);
-        assert_eq!(shown(&mut score, 4.9), 0.0);
-        assert_eq!(shown(&mut score, 6.0), 1.0);
+        assert_eq!(shown(&mut score, 1.2), 12);
+        assert_eq!(shown(&mut score, 4.5), 45);
+        assert_eq!(shown(&mut score, 4.5), 0);
+        assert_eq!(shown(&mut score, 4.9), 0);
+        assert_eq!(shown(&mut score, 6.0), 60);
         (1..CLUSTER / 2).for_each(|_| score.decluster(3.0));
-        assert_eq!(shown(&mut score, 3.4), 0.0);
-        assert_eq!(shown(&mut score, 3.6), 0.6);
+        assert_eq!(shown(&mut score, 3.4), 0);
+        assert_eq!(shown(&mut score, 3.6), 36);
         (0..CLUSTER).for_each(|_| score.decluster(0.0));
-        assert_eq!(shown(&mut score, 1.8), 0.3);
+        assert_eq!(shown(&mut score, 1.8), 18);
     }
 }

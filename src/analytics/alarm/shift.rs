@@ -1,9 +1,14 @@
 //! `level-shift`: a level that has jumped and stays.
 //!
-//! Pure. The statistic is the median distance of the last seven readings from the level predicted
-//! before them (continued as the filter's level moved of late: it follows daily cycles, but behind them), in usual innovations: up to three spikes leave it near nothing, a jump shows in full
+//! Pure. The statistic is the median distance of the last seven readings from what was predicted before
+//! them, in usual innovations: up to three spikes leave it near nothing, a jump shows in full
 //! within seven readings, whether the filter's gate let them through or not. How large it gets by chance (little
 //! in white noise, a lot in a random walk) is its own [`Tail`]'s to say.
+//!
+//! What was predicted for the middle one of the seven: the level, plus the mean innovation of late, plus
+//! three of its mean changes of late. A level filter follows a daily cycle, but behind it by as much as its innovations
+//! average (the steady-state lag of an α filter behind a ramp); without both, the cycle's slopes would be
+//! what is usual, and jumps would have to be larger than they.
 
 use serde::{Deserialize, Serialize};
 
@@ -19,8 +24,8 @@ const RECENT: f64 = 1.0 / 16.0;
 const CLIP: f64 = 2.0;
 /// Least distance in usual innovations.
 const LEAST: f64 = 2.5;
-/// log10 of the exceedances in a cluster, which share one return period.
-const CLUSTER: f64 = 0.5;
+/// log10 of the exceedances in a cluster, which share one return period: neighbours have six of seven readings in common.
+const CLUSTER: f64 = 0.778;
 /// Readings without a further jump that end it.
 const SETTLED: u8 = 30;
 /// What white noise has, [`stretched`]: the 98 % quantile, and mean and mean square of the excess in

@@ -4,7 +4,7 @@
 //! labelled. Harmless events without a label are in most of them, as in the benchmark; some labels stand where there is hardly
 //! anything to see.
 
-use super::rig::{DAY, MINUTE, Random};
+use super::rig::{MINUTE, Random};
 
 /// A recording with what is wrong in it.
 pub struct Recording {
@@ -138,7 +138,8 @@ impl Maker {
 
 /// The recording of this kind and seed.
 pub fn recording(kind: &'static str, seed: u64) -> Recording {
-    let mut r = Random::new(seed.wrapping_mul(1009).wrapping_add(kind.bytes().map(u64::from).sum()));
+    let mut r =
+        Random::new(seed.wrapping_mul(1009).wrapping_add(kind.bytes().map(u64::from).sum()));
     (0..8).for_each(|_| _ = r.uniform());
     let (n, step) = match kind {
         "machine" => (15_000, 5.0 * MINUTE),
@@ -216,7 +217,8 @@ fn finish(kind: &'static str, mut m: Maker) -> Recording {
 /// An idle machine: few distinct small values, harmless blips.
 fn cpu(m: &mut Maker) {
     let (level, unit) = (m.log_between(0.05, 3.0), m.between(0.02, 0.1));
-    let (sd, blips, blip) = (unit * m.between(0.4, 2.0), m.log_between(0.001, 0.02), m.between(5.0, 12.0) * unit);
+    let (sd, blips, blip) =
+        (unit * m.between(0.4, 2.0), m.log_between(0.001, 0.02), m.between(5.0, 12.0) * unit);
     let every = if m.chance(0.5) { m.between(100.0, 300.0) as usize } else { usize::MAX };
     m.fill(|m, i| {
         let job = if i % every == every - 1 { 1.5 * blip } else { 0.0 };
@@ -345,7 +347,8 @@ fn scaling_group(m: &mut Maker) {
         level + noise * m.r.normal()
     });
     for at in m.places(2) {
-        let (length, height) = (m.between(40.0, 400.0) as usize, m.between(0.5, 1.0) * (high - low) + 5.0 * noise);
+        let (length, height) =
+            (m.between(40.0, 400.0) as usize, m.between(0.5, 1.0) * (high - low) + 5.0 * noise);
         if m.chance(0.5) {
             m.add(at, length, |_| height);
         } else {
@@ -374,7 +377,8 @@ fn database(m: &mut Maker) {
 
 /// Prices by the hour: noise with heavy upper tail; labels: the highest, some no more than others.
 fn advertising(m: &mut Maker) {
-    let (level, spread, daily) = (m.log_between(0.05, 5.0), m.between(0.15, 0.5), m.between(0.0, 0.5));
+    let (level, spread, daily) =
+        (m.log_between(0.05, 5.0), m.between(0.15, 0.5), m.between(0.0, 0.5));
     m.fill(|m, i| {
         let tail = if m.chance(0.02) { m.between(1.0, 2.5) } else { 0.0 };
         let mean = 1.0 + daily * (m.day(i, 1.0) - 0.5);
@@ -448,7 +452,11 @@ fn keys(m: &mut Maker) {
         if m.chance(0.03) {
             working = m.chance(0.3 + 0.4 * m.day(i, 1.0));
         }
-        if working { 0.1 * (spread * m.r.normal()).exp() } else { 0.05 * (0.1 * m.r.normal()).exp() }
+        if working {
+            0.1 * (spread * m.r.normal()).exp()
+        } else {
+            0.05 * (0.1 * m.r.normal()).exp()
+        }
     });
     for at in m.places(2) {
         let height = m.between(0.05, 0.6);
@@ -472,7 +480,8 @@ fn road(m: &mut Maker, what: Road) {
         x = 0.8 * x + 0.6 * m.r.normal();
         let peak = |at: f64| (-((m.hour(i) % 24.0 - at) / 1.5).powi(2)).exp();
         let week = if m.weekend(i) { 0.2 } else { 1.0 };
-        *busy = (0.15 + 0.3 * m.day(i, 0.7) + week * rush * (peak(8.0) + peak(17.5)) + noise * x).max(0.01);
+        *busy = (0.15 + 0.3 * m.day(i, 0.7) + week * rush * (peak(8.0) + peak(17.5)) + noise * x)
+            .max(0.01);
     }
     for _ in 0..3 {
         let (at, height) = (m.anywhere(), m.between(0.2, 0.5));
@@ -520,7 +529,8 @@ fn tweets(m: &mut Maker) {
 /// A day's plateau and a night's, with little noise or none; labels: a day without, or with another, or a longer one.
 fn daily(m: &mut Maker, fault: bool) {
     let (low, high) = (m.between(15.0, 25.0), m.between(60.0, 90.0));
-    let (sharp, noise) = (m.chance(0.3), if fault { m.between(0.5, 5.0) } else { m.between(-2.0, 5.0).max(0.0) });
+    let (sharp, noise) =
+        (m.chance(0.3), if fault { m.between(0.5, 5.0) } else { m.between(-2.0, 5.0).max(0.0) });
     let shape = move |hour: f64| {
         let day = (9.0..18.0).contains(&hour);
         let ramp = ((hour - 9.0).min(18.0 - hour)).clamp(0.0, 0.5) * 2.0;
@@ -560,9 +570,4 @@ pub fn corpus(round: u64) -> impl Iterator<Item = Recording> {
     KINDS.into_iter().flat_map(move |(kind, count)| {
         (0..count as u64).map(move |i| recording(kind, round * 100 + i))
     })
-}
-
-/// Days of a recording.
-pub fn days(recording: &Recording) -> f64 {
-    recording.readings.last().map_or(0.0, |(time, _)| time / DAY)
 }

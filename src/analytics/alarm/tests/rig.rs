@@ -11,6 +11,7 @@ pub const START: i64 = 1_767_571_200 * SECOND;
 pub const MINUTE: f64 = 60.0;
 pub const DAY: f64 = 86_400.0;
 
+#[derive(Clone)]
 pub struct Rig {
     kalman_plan: KalmanPlan,
     forecast_plan: ForecastPlan,
@@ -91,6 +92,7 @@ impl Rig {
 }
 
 /// xorshift64*, and what is made of it.
+#[derive(Clone)]
 pub struct Random(u64);
 
 impl Random {
@@ -153,13 +155,26 @@ impl Series {
         Series::Counts,
         Series::Weather,
     ];
+
+    /// Standard deviation of the noise around what could be known before; of walks, of their steps.
+    pub fn noise(self) -> f64 {
+        match self {
+            Series::Coarse => 1.04,
+            Series::CoarseDaily => 0.33,
+            // At the daily mean of ten.
+            Series::Counts => 3.2,
+            Series::Weather => 0.5,
+            _ => 1.0,
+        }
+    }
 }
 
 /// Readings of one series, one after the other; noise has standard deviation 1.
+#[derive(Clone)]
 pub struct Source {
-    series: Series,
+    pub series: Series,
     pub random: Random,
-    step: f64,
+    pub step: f64,
     pub time: f64,
     state: f64,
     slow: f64,
