@@ -38,7 +38,7 @@ fn finds(fault: Fault, series: Series, step: f64, seed: u64, readings: usize) ->
 /// else, stuck and gap within their length, the drift within three days.
 pub fn finds_after(fault: Fault, (mut rig, mut source): (Rig, Source), seed: u64) -> bool {
     let from = source.time;
-    let size = source.series.noise() * if seed % 2 == 0 { 1.0 } else { -1.0 };
+    let size = source.series.noise() * if seed.is_multiple_of(2) { 1.0 } else { -1.0 };
     match fault {
         Fault::Step => {
             for _ in 0..10 {
