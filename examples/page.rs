@@ -99,6 +99,7 @@ impl Invented {
             kind: "gauge",
             kind_from: "readings",
             model: if self.trend { "trend" } else { "level" }.to_owned(),
+            vector: None,
             noise: None,
             forecast: last.filter(|_| self.forecast).map(|&(at, ..)| self.forecast(at)),
             alarms: self
@@ -357,7 +358,8 @@ async fn main() -> std::io::Result<()> {
 
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", port)).await?;
     println!("invented data at http://localhost:{}/", listener.local_addr()?.port());
-    weir::http::serve(listener, handle, async {
+    let door = tokio::sync::watch::channel(weir::config::access::Door::default()).1;
+    weir::http::serve(listener, door, handle, async {
         let _ = tokio::signal::ctrl_c().await;
     })
     .await

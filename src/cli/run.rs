@@ -7,6 +7,7 @@ use tokio::sync::watch;
 use super::{Failure, config_path, load_config, logging};
 use crate::clock::Clock;
 use crate::daemon;
+use crate::systemd::activation::Sockets;
 
 /// Run the daemon: readings in, results and aggregates out
 ///
@@ -19,6 +20,9 @@ pub struct Args {}
 /// # Errors
 /// A bad configuration; whatever ends the daemon.
 pub fn run(_: &Args, path: Option<&Path>) -> Result<(), Failure> {
+    // First: it changes the environment, which only a process without threads may.
+    let socket =
+        Sockets::from_env().and_then(|sockets| sockets.only("http")).map_err(Failure::Runtime)?;
     let config = load_config(path)?;
     logging::init(&config.log).map_err(Failure::Usage)?;
     for warning in &config.warnings {
@@ -28,7 +32,7 @@ pub fn run(_: &Args, path: Option<&Path>) -> Result<(), Failure> {
         version = env!("CARGO_PKG_VERSION"),
         gateway = %config.gateway.id,
         state = %config.state.path.display(),
-        broker = %format_args!("{}:{}", config.mqtt.login.url.host, config.mqtt.login.url.port),
+        broker = %config.mqtt.login.url,
         "starting"
     );
     // Kept until the end: a dropped sender would be a stop.
@@ -38,9 +42,10 @@ pub fn run(_: &Args, path: Option<&Path>) -> Result<(), Failure> {
         path: Some(config_path(path).to_owned()),
         clock: Clock::system(),
         stop: stopped,
-        started: Box::new(|address, _| {
-            if let Some(address) = address {
-                tracing::info!("page and metrics at http://{address}/");
+        socket,
+        started: Box::new(|page, _| {
+            if let Some(page) = page {
+                tracing::info!("page and metrics at {page}");
             }
         }),
     };

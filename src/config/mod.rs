@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use crate::analytics::settings::{DeriveSettings, GroupSettings, Layer, Settings};
 use crate::engine::CoreConfig;
 
+pub mod access;
 mod alarm;
 mod broker;
 mod check;
@@ -191,7 +192,8 @@ fn compose(cx: &Context<'_>, tree: &Table) -> Config {
     if !results.enabled && placed.is_empty() {
         cx.warn("results are off and there is no [[forward]]: nothing leaves weir".to_owned());
     }
-    let layers = profile::layers(&root);
+    let derives = derive::derives(&root);
+    let layers = profile::layers(&root, &derives);
     Config {
         batch: stations::batch(&root),
         state: stations::state(&root),
@@ -201,7 +203,7 @@ fn compose(cx: &Context<'_>, tree: &Table) -> Config {
         mqtt,
         results,
         forwards: placed.into_iter().map(|(forward, _)| forward).collect(),
-        derives: derive::derives(&root),
+        derives,
         groups: group::groups(&root, &layers),
         layers,
         http: stations::http(&root),

@@ -8,6 +8,7 @@ use crate::analytics::alarm::Severity;
 use crate::analytics::settings::*;
 use crate::decoder::settings::{Dedup, Format, Missing, TimeUnit, Values};
 use crate::reading::SECOND;
+use crate::secret::Location;
 
 fn faults(text: &str) -> Vec<String> {
     match Config::from_text(text) {
@@ -40,7 +41,7 @@ interval = 2
 max_readings = "many"
 
 [mqtt]
-url = "mqtts://broker"
+url = "mqtt+ssl://broker"
 password = "hunter2"
 
   [[mqtt.subscribe]]
@@ -70,7 +71,7 @@ metric.temperature.valid = [5, 1]
 weir.toml:3:13: [gateway] time_zone = "Europe/Berln": no time zone has this name; did you mean "Europe/Berlin"?
 weir.toml:6:12: [batch] interval = 2: a duration is a text with a unit; write e.g. "2s"
 weir.toml:7:16: [batch] max_readings = "many": must be a whole number, not a text; write e.g. 65536
-weir.toml:10:7: [mqtt] url = "mqtts://broker": TLS is not in this version; write mqtt://, and keep the broker on this machine or behind a VPN
+weir.toml:10:7: [mqtt] url = "mqtt+ssl://broker": must begin with mqtt:// or mqtts://; write e.g. "mqtts://broker.example:8883" for TLS
 weir.toml:11:1: [mqtt] password: secrets do not belong in the configuration; put it into a file that only weir can read and write password_file = "/etc/weir/broker.password"
 weir.toml:15:12: [[mqtt.subscribe]] format = "senml": not in this version; use a format of this version: json, cbor, csv or text
 weir.toml:16:9: [[mqtt.subscribe]] qos = 2: must be 0 or 1: duplicates are recognised anyway; write 1
@@ -137,7 +138,39 @@ fn single_faults() {
     );
     check(
         "http.listen = '0.0.0.0:80'",
-        "weir.toml:1:15: [http] listen = '0.0.0.0:80': only loopback addresses in this version (the page has no login); write \"127.0.0.1:80\" and use a tunnel or a proxy with a login",
+        "weir.toml:1:15: [http] listen = '0.0.0.0:80': beyond this machine the page needs TLS and a token; write cert_file, key_file and token_file, or \"127.0.0.1:80\", or \"unix:/run/weir/http.sock\" behind a proxy",
+    );
+    check(
+        "http = { listen = '0.0.0.0:80', token_file = '/t' }",
+        "weir.toml:1:19: [http] listen = '0.0.0.0:80': beyond this machine the page needs TLS and a token; write cert_file, key_file and token_file, or \"127.0.0.1:80\", or \"unix:/run/weir/http.sock\" behind a proxy",
+    );
+    check(
+        "http.listen = 'unix:run/weir.sock'",
+        "weir.toml:1:15: [http] listen = 'unix:run/weir.sock': needs an absolute path of at most 107 bytes behind unix:; write e.g. \"unix:/run/weir/http.sock\"",
+    );
+    check(
+        "http.token = 'hunter2'",
+        "weir.toml:1:6: [http] token: secrets do not belong in the configuration; put it into a file that only weir can read and write token_file = \"/etc/weir/page.token\"",
+    );
+    check(
+        "mqtt = { url = 'mqtts://b', cert_file = '/c' }",
+        "weir.toml:1:41: [mqtt] cert_file = '/c': a certificate is of no use without its key; write the file with the certificate's private key as key_file",
+    );
+    check(
+        "mqtt = { url = 'mqtts://b', key_file = '/k' }",
+        "weir.toml:1:40: [mqtt] key_file = '/k': a key is of no use without its certificate; write the file with the key's certificate as cert_file",
+    );
+    check(
+        "mqtt.ca_file = '/ca'",
+        "weir.toml:1:16: [mqtt] ca_file = '/ca': has no effect without TLS; write url = \"mqtts://HOST:8883\", or remove it",
+    );
+    check(
+        "mqtt = { url = 'mqtts://b', insecure = true }",
+        "weir.toml:1:29: [mqtt] insecure: there is no such switch: the broker's certificate is always verified; write the certificate of the authority that signed it as ca_file",
+    );
+    check(
+        "mqtt = { url = 'mqtts://b', ca_file = 'certs/ca.pem' }",
+        "weir.toml:1:39: [mqtt] ca_file = 'certs/ca.pem': must be an absolute path, or the bare name of a systemd credential; write e.g. \"/etc/weir/NAME\", or \"NAME\" with LoadCredential=NAME:/path in the unit",
     );
     check(
         "mqtt.url = 'mqtt://me:secret@host'",
@@ -574,10 +607,40 @@ fn files_of_conf_d_follow_in_order_of_their_names() {
 }
 
 #[test]
-fn a_relative_password_file_is_beside_the_file_that_names_it() {
-    let text = "mqtt = { username = 'u', password_file = 'secret' }";
+fn a_file_is_an_absolute_path_or_a_credential() {
+    let text = "mqtt = { url = 'mqtts://b', username = 'u', password_file = 'broker.password', ca_file = '/ca' }";
     let config = Config::from_texts(&[("/etc/weir/weir.toml", text)]).unwrap();
-    assert_eq!(config.mqtt.login.password_file, Some(PathBuf::from("/etc/weir/secret")));
+    let login = &config.mqtt.login;
+    let password = login.password_file.as_ref().unwrap();
+    assert_eq!(password.location, Location::Credential("broker.password".to_owned()));
+    assert_eq!(password.place, "/etc/weir/weir.toml:1:61: [mqtt] password_file");
+    assert_eq!(login.files.ca.as_ref().unwrap().location, Location::Path("/ca".into()));
+    assert_eq!(login.url.to_string(), "mqtts://b:8883");
+}
+
+#[test]
+fn a_password_in_clear_over_the_network_is_warned_of() {
+    let warned = |url: &str| {
+        let text = format!("mqtt = {{ url = '{url}', username = 'u', password_file = '/p' }}");
+        config(&text)
+            .warnings
+            .iter()
+            .any(|warning| warning.contains("password crosses the network"))
+    };
+    assert!(warned("mqtt://broker.example"));
+    for url in ["mqtts://broker.example", "mqtt://127.0.0.1", "mqtt://localhost", "mqtt://[::1]"] {
+        assert!(!warned(url), "{url}");
+    }
+}
+
+#[test]
+fn the_page_listens_elsewhere_with_tls_and_token() {
+    let files = "cert_file = '/c', key_file = '/k', token_file = 'page.token'";
+    let http = config(&format!("http = {{ listen = '0.0.0.0:443', {files} }}")).http;
+    assert_eq!(http.listen, Some(Listen::Tcp("0.0.0.0:443".parse().unwrap())));
+    assert!(http.tls.is_some() && http.token.is_some());
+    let http = config("http.listen = 'unix:/run/weir/http.sock'").http;
+    assert_eq!(http.listen, Some(Listen::Unix("/run/weir/http.sock".into())));
 }
 
 #[test]
@@ -693,7 +756,7 @@ fn the_examples_load_without_warnings() {
         assert_eq!(config.warnings, Vec::<String>::new(), "{}", path.display());
         loaded += 1;
     }
-    assert_eq!(loaded, 4);
+    assert_eq!(loaded, 5);
 }
 
 /// Uncommenting the start configuration must give a good one: its comments are promises.
@@ -979,5 +1042,149 @@ fn faults_of_groups_and_derived_metrics() {
     check(
         &(one + &derive("expression = 'u'\ndevice = '*b'")),
         "another [[derive]] makes this metric",
+    );
+}
+
+const VECTOR: &str = "[[profile]]\nmatch = { device = 'cart-*' }\n[profile.kalman]\nmodel = 'custom'\n\
+    metrics = ['position', 'speed']\nF = [[0, 1], [0, 0]]\nH = [[1, 0], [0, 1]]\n\
+    Q = [[0, 0], [0, 0.01]]\nR = [[0.04, 0], [0, 0.01]]\nper_second = true\n";
+
+#[test]
+fn a_filter_over_several_metrics_is_read() {
+    let config = config(VECTOR);
+    assert_eq!(config.warnings.iter().filter(|w| w.contains("kalman")).count(), 0);
+    let vector = config.layers[0].patch.vector.as_ref().unwrap();
+    assert_eq!((&*vector.name, vector.gate), ("position,speed", 0.9999));
+    assert_eq!(vector.metrics(), ["position", "speed"]);
+    // The series themselves keep the filter that they have.
+    let settings = config.settings("cart-1", "speed");
+    assert_eq!(settings, Settings::default());
+    let (settings, found) = DeviceVector::resolve(&config.layers, "cart-1", "position,speed");
+    assert_eq!(found.unwrap().settings, *vector);
+    assert!(settings.windows.is_empty() && settings.forecast.is_none());
+    assert_eq!(DeviceVector::resolve(&config.layers, "car", "position,speed").1, None);
+
+    // A device has its own, under the same name; lateness is its metrics' longest, units are theirs.
+    let text = format!(
+        "{VECTOR}name = 'motion'\n{}",
+        "[[profile]]\nmatch = { metric = 'speed' }\nlateness = '9s'\nunit = 'm/s'\n[[group]]\nname = 'g'\nmatch = {}\n\
+         [[device]]\nid = 'cart-7'\nkalman = { model = 'custom', name = 'motion', metrics = ['speed', 'position'], \
+         F = [[1]], H = [[1], [0.5]], Q = [[1]], R = [[1, 0], [0, 1]], step = '2s', gate = 1, \
+         initial = { state = [3], covariance = [[2]] } }\n[[derive]]\nname = 'other'\nexpression = 'speed'\n"
+    );
+    let config = super::tests::config(&text);
+    let resolve = |device| DeviceVector::resolve(&config.layers, device, "motion");
+    let (settings, found) = resolve("cart-7");
+    let found = found.unwrap();
+    assert_eq!(found.units, [Some("m/s".to_owned()), None]);
+    assert_eq!((settings.lateness, found.settings.gate), (9 * SECOND, 1.0));
+    assert_eq!(found.settings.custom.step, Some(2 * SECOND));
+    assert_eq!(found.settings.initial.as_ref().unwrap().state, [3.0]);
+    assert_eq!(resolve("cart-1").1.unwrap().settings.custom.states(), 2);
+    let report = super::check::check_on(
+        &config,
+        Path::new("weir.toml"),
+        &super::check::Host::default(),
+        &super::check::MemoryModel::default(),
+    );
+    let text = report.to_string();
+    assert!(
+        text.contains("vector    motion: position, speed (2 state(s), in continuous time)"),
+        "{text}"
+    );
+    assert!(
+        text.contains("vector    motion: speed, position (1 state(s), in steps of 2s)"),
+        "{text}"
+    );
+}
+
+#[test]
+fn faults_of_filters_over_several_metrics() {
+    #[track_caller]
+    fn check(from: &str, to: &str, expected: &str) {
+        assert!(VECTOR.contains(from), "{from}");
+        check_fault(&VECTOR.replace(from, to), expected);
+    }
+    let mend = "with one state for each metric write e.g. F = [[1.0, 0.0], [0.0, 1.0]], \
+        H = [[1.0, 0.0], [0.0, 1.0]], Q = [[0.01, 0.0], [0.0, 0.01]], R = [[0.25, 0.0], [0.0, 0.25]]";
+    check(
+        "H = [[1, 0], [0, 1]]",
+        "H = [[1, 0]]",
+        &format!(
+            "weir.toml:7:5: [[profile]] kalman.H = [[1, 0]]: has 1 row(s), metrics has 2: one row belongs to each; {mend}"
+        ),
+    );
+    check(
+        "Q = [[0, 0], [0, 0.01]]",
+        "Q = [[0, 1], [1, 0.01]]",
+        &format!(
+            "weir.toml:8:5: [[profile]] kalman.Q = [[0, 1], [1, 0.01]]: must be symmetric, positive semidefinite, 2 by 2; {mend}"
+        ),
+    );
+    check(
+        "R = [[0.04, 0], [0, 0.01]]",
+        "R = [[0.04, 0], [0, 0]]",
+        &format!(
+            "weir.toml:9:5: [[profile]] kalman.R = [[0.04, 0], [0, 0]]: must be positive on its diagonal: every reading has noise; {mend}"
+        ),
+    );
+    check(
+        "metrics = ['position', 'speed']",
+        "metrics = ['speed', 'speed']",
+        "weir.toml:5:11: [[profile]] kalman.metrics = ['speed', 'speed']: has \"speed\" twice; name each metric once, e.g. [\"flow\", \"pressure\"]",
+    );
+    check(
+        "F = [[0, 1], [0, 0]]\n",
+        "",
+        "weir.toml:3:1: [[profile]] kalman.F: missing; write e.g. F = [[1.0]]",
+    );
+    check(
+        "model = 'custom'\n",
+        "",
+        "weir.toml:4:11: [[profile]] kalman.metrics = ['position', 'speed']: needs model = \"custom\" beside it; write model = \"custom\" in the same table",
+    );
+    check(
+        "per_second = true",
+        "name = 'speed'",
+        "weir.toml:10:8: [[profile]] kalman.name = 'speed': is one of its metrics, whose own estimates stand under that name; write another name, e.g. \"motion\"",
+    );
+    check(
+        "per_second = true",
+        "per_second = true\nstep = '1s'",
+        "weir.toml:11:8: [[profile]] kalman.step = '1s': and per_second exclude each other: F is one or the other; remove one of the two",
+    );
+    check(
+        "per_second = true",
+        "level_sd = 1",
+        "weir.toml:10:12: [[profile]] kalman.level_sd = 1: has no meaning for a filter over several metrics, whose noise is in Q and R; remove it; for the series themselves write another [[profile]]",
+    );
+    check(
+        "per_second = true",
+        "initial = { state = [1], covariance = [[1]] }",
+        "weir.toml:10:11: [[profile]] kalman.initial = { state = [1], covariance = [[1]] }: has 1 number(s) in state, F has 2 row(s); give as many numbers as F has rows",
+    );
+    check(
+        "{ device = 'cart-*' }",
+        "{ metric = 'sp*' }",
+        "weir.toml:5:11: [[profile]] kalman.metrics = ['position', 'speed']: has \"position\", which the table does not match; write it in a [[profile]] that matches all of them, e.g. match = { device = \"*\" }",
+    );
+    let derive = |name: &str| {
+        format!(
+            "per_second = true\n[[derive]]\nname = '{name}'\ndevice = 'cart-1'\nexpression = '2 * x'\n"
+        )
+    };
+    check(
+        "per_second = true\n",
+        &derive("speed"),
+        "weir.toml:5:11: [[profile]] kalman.metrics = ['position', 'speed']: has \"speed\", which a [[derive]] computes; name metrics that are read",
+    );
+    check(
+        "per_second = true\n",
+        &derive("position,speed"),
+        "weir.toml:5:11: [[profile]] kalman.metrics = ['position', 'speed']: makes \"position,speed\", as a [[derive]] does; give one of the two another name",
+    );
+    check_fault(
+        "[[profile]]\nmatch = {}\nkalman = { name = 'x' }",
+        "weir.toml:3:19: [[profile]] kalman.name = 'x': names a filter over several metrics, and there are not several; remove it, or write metrics = [\"flow\", \"pressure\"]",
     );
 }
