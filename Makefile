@@ -32,6 +32,10 @@ test: packages ## build and run all tests; then what the feature systemd changes
 slow: packages ## the tests that take minutes, and measurements of the state store
 	cargo test $(CARGO_FLAGS) --lib -- --ignored --nocapture
 
+.PHONY: alarms
+alarms: ## what the detectors find and raise without need, kind by kind, and the score's benchmark
+	cargo test $(CARGO_FLAGS) --lib alarm::tests::table -- --ignored --nocapture
+
 .PHONY: fmt
 fmt: ## format the sources
 	@cargo fmt

@@ -133,10 +133,8 @@ impl Detectors {
             interval: self.interval,
         };
         let scale = self.outlier.scale();
-        let w = seen.judged.map(|judged| judged.standardised);
-        let innovation = w.map_or(0.0, |w| self.outlier.log10_period(w));
-        let in_deviations = w.zip(scale).map(|(w, scale)| w / scale);
-        self.score.reading(&seen, innovation, std::mem::take(&mut self.pending), in_deviations);
+        let innovation = seen.judged.map_or(0.0, |j| self.outlier.log10_period(j.standardised));
+        self.score.reading(value, innovation, std::mem::take(&mut self.pending));
         self.outlier.reading(&seen, on.outlier, events);
         if self.shift.reading(&seen, scale, on.level_shift, events) {
             self.drift.mute(reading.time);

@@ -106,6 +106,11 @@ pub struct Event {
     pub severity: Severity,
 }
 
+/// Readings of a series from which its filter still learns: what they show of a tail is skipped.
+const LEARNING: u32 = 64;
+/// Observations of a statistic before it is judged.
+const WARM_UP: u32 = 150;
+
 /// False alarms that a detector may raise of one series in 30 days, by its own reckoning.
 const FALSE_ALARMS: f64 = 0.03;
 const THIRTY_DAYS_S: f64 = 30.0 * 86_400.0;

@@ -7,14 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use super::latch::{Evidence, Kind, Latch};
 use super::tail::Tail;
-use super::{Event, Seen, stretched, two_thirds};
+use super::{Event, LEARNING, Seen, WARM_UP, stretched, two_thirds};
 
-/// Innovations seen on a side before it is judged.
-const WARM_UP: u32 = 150;
 /// Least distance, [`stretched`], in units of the 98 % quantile: 5 standard deviations of normal noise.
 const LEAST: f64 = 3.8;
-/// The first readings judged are judged by a filter that is still learning: they say little.
-const SKIPPED: u8 = 64;
 /// It takes cube roots, and moves slowly.
 const RESCALED_EVERY: u8 = 32;
 /// Ordinary readings in a row that end it.
@@ -30,9 +26,9 @@ pub(super) struct Outlier {
     latch: Latch,
     #[serde(rename = "c")]
     calm: u8,
-    /// Readings judged before the first that counts, up to [`SKIPPED`].
+    /// Readings judged before the first that counts, up to [`LEARNING`].
     #[serde(rename = "s")]
-    skipped: u8,
+    skipped: u32,
     /// See [`Self::scale`]; 0: not known yet.
     #[serde(rename = "w")]
     scale: f64,
@@ -99,7 +95,7 @@ impl Outlier {
                 self.latch.raise(Kind::Outlier, seen.time, evidence, reason, events);
             }
         }
-        if self.skipped < SKIPPED {
+        if self.skipped < LEARNING {
             self.skipped += 1;
             return;
         }

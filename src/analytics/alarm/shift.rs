@@ -1,24 +1,31 @@
 //! `level-shift`: a level that has jumped and stays.
 //!
-//! Pure. The statistic is the median distance of the last seven readings from the level predicted
-//! before them, in usual innovations: up to three spikes leave it near nothing, a jump shows in full
+//! Pure. The statistic is the median distance of the last seven readings from what was predicted before
+//! them, in usual innovations: up to three spikes leave it near nothing, a jump shows in full
 //! within seven readings, whether the filter's gate let them through or not. How large it gets by chance (little
 //! in white noise, a lot in a random walk) is its own [`Tail`]'s to say.
+//!
+//! What was predicted for the middle one of the seven: the level, plus the mean innovation of late, plus
+//! three of its mean changes of late. A level filter follows a daily cycle, but behind it by as much as its innovations
+//! average (the steady-state lag of an α filter behind a ramp); without both, the cycle's slopes would be
+//! what is usual, and jumps would have to be larger than they.
 
 use serde::{Deserialize, Serialize};
 
 use super::latch::{Evidence, Kind, Latch};
 use super::tail::Tail;
-use super::{Event, Seen, stretched, two_thirds};
+use super::{Event, Seen, WARM_UP, stretched, two_thirds};
 
 /// Readings looked at; more than half of them must agree.
 const RUN: usize = 7;
-/// Readings judged by the filter before any judgement here.
-const WARM_UP: u32 = 150;
+/// Weight of the latest reading in the means of innovations and of the level's changes.
+const RECENT: f64 = 1.0 / 16.0;
+/// An innovation counts there as at most so many usual ones.
+const CLIP: f64 = 2.0;
 /// Least distance in usual innovations.
 const LEAST: f64 = 2.5;
-/// log10 of the exceedances in a cluster, which share one return period.
-const CLUSTER: f64 = 0.5;
+/// log10 of the exceedances in a cluster, which share one return period: neighbours have six of seven readings in common.
+const CLUSTER: f64 = 0.778;
 /// Readings without a further jump that end it.
 const SETTLED: u8 = 30;
 /// What white noise has, [`stretched`]: the 98 % quantile, and mean and mean square of the excess in
@@ -32,9 +39,18 @@ pub(super) struct LevelShift {
     /// The latest readings, oldest at `next` once full.
     #[serde(rename = "v")]
     values: [f64; RUN],
-    /// What was expected of them.
+    /// What was expected of them, and of the middle of the [`RUN`] that they begin.
     #[serde(rename = "e")]
     expected: [f64; RUN],
+    /// Mean innovation of late: how far the filter lags behind a cycle, …
+    #[serde(rename = "g")]
+    lag: f64,
+    /// … and mean change of its level between two readings; …
+    #[serde(rename = "d")]
+    slope: f64,
+    /// … the level that it expected last.
+    #[serde(rename = "x")]
+    level: f64,
     #[serde(rename = "i")]
     next: u8,
     #[serde(rename = "n")]
@@ -56,6 +72,9 @@ impl Default for LevelShift {
         LevelShift {
             values: [0.0; RUN],
             expected: [0.0; RUN],
+            lag: 0.0,
+            slope: 0.0,
+            level: 0.0,
             next: 0,
             filled: 0,
             tail,
@@ -80,13 +99,14 @@ impl LevelShift {
         events: &mut Vec<Event>,
     ) -> bool {
         let (Some(judged), Some(scale)) = (&seen.judged, scale) else {
-            self.filled = 0;
+            (self.filled, self.lag, self.slope) = (0, 0.0, 0.0);
             return false;
         };
         let sd = judged.sd * scale;
         let at = usize::from(self.next) % RUN;
         self.values[at] = seen.value;
-        self.expected[at] = judged.expected;
+        self.expected[at] = judged.expected + self.lag + (RUN / 2) as f64 * self.slope;
+        self.follow(seen.value - judged.expected, judged.expected, sd);
         self.next = ((at + 1) % RUN) as u8;
         self.filled = (self.filled + 1).min(RUN as u8);
         if usize::from(self.filled) < RUN {
@@ -140,6 +160,15 @@ impl LevelShift {
             self.peak = 0.0;
         }
         found
+    }
+
+    /// Learns how the filter lags, and where its level is going; as of the next reading.
+    fn follow(&mut self, innovation: f64, level: f64, sd: f64) {
+        let most = CLIP * sd;
+        let change = if self.filled == 0 { 0.0 } else { level - self.level };
+        self.level = level;
+        self.lag += RECENT * (innovation.clamp(-most, most) - self.lag);
+        self.slope += RECENT * (change.clamp(-most, most) - self.slope);
     }
 
     /// log10 of the return period worth an alarm.

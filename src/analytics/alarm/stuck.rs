@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::latch::{Evidence, Kind, Latch};
-use super::{Event, Seen};
+use super::{Event, Seen, WARM_UP};
 
 /// Share of the usual change that counts as none.
 const BAND: f64 = 0.05;
@@ -15,8 +15,6 @@ const BAND: f64 = 0.05;
 const TIMES_LONGEST: f64 = 4.0;
 /// … and than so many readings.
 const LEAST: u32 = 15;
-/// Readings before any alarm.
-const WARM_UP: u32 = 300;
 /// Share of readings that repeat the last above which a series is never stuck.
 const OFTEN: f64 = 0.3;
 /// Changes that the usual change looks back on, and the share of repeats.
@@ -92,7 +90,7 @@ impl Stuck {
     fn judge(&mut self, seen: &Seen, events: &mut Vec<Event>) {
         let limit = TIMES_LONGEST * self.longest;
         if self.latch.is_active()
-            || self.seen < WARM_UP + self.run
+            || self.seen < 2 * WARM_UP + self.run
             || self.repeats > OFTEN
             || f64::from(self.run) <= limit
             || !self.latch.is_ready(seen.time)

@@ -41,9 +41,9 @@ const CLIP: f64 = 15.0;
 const MEAN_MIN: f64 = 0.02;
 /// Heaviest tail believed: the variance is then just infinite.
 const SHAPE_MAX: f64 = 0.5;
-/// The shape's standard error times the root of the exceedances, roughly: a fourth of the textbook's 1,
+/// The shape's standard error times the root of the exceedances, roughly: half of the textbook's 1,
 /// taken off what is found, since few exceedances of normal noise look heavy every other time.
-const SHAPE_ERROR: f64 = 0.25;
+const SHAPE_ERROR: f64 = 0.5;
 const LN_10: f64 = core::f64::consts::LN_10;
 
 /// What is known of the tail of one statistic that is ≥ 0 (a negative one counts as small).

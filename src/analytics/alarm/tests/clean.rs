@@ -6,7 +6,7 @@ use super::super::AlarmState;
 use super::rig::*;
 
 /// Alarms begun of one series.
-fn alarms(series: Series, step: f64, days: f64, seed: u64) -> Vec<String> {
+pub fn alarms(series: Series, step: f64, days: f64, seed: u64) -> Vec<String> {
     let (mut rig, mut source) = (Rig::new(), Source::new(series, step, seed));
     while source.time < days * DAY {
         let (time, value) = source.next();

@@ -1,4 +1,6 @@
 mod clean;
+mod corpus;
 mod found;
 mod nab;
 mod rig;
+mod table;

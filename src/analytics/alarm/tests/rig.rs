@@ -11,6 +11,7 @@ pub const START: i64 = 1_767_571_200 * SECOND;
 pub const MINUTE: f64 = 60.0;
 pub const DAY: f64 = 86_400.0;
 
+#[derive(Clone)]
 pub struct Rig {
     kalman_plan: KalmanPlan,
     forecast_plan: ForecastPlan,
@@ -20,6 +21,8 @@ pub struct Rig {
     pub detectors: Detectors,
     pub events: Vec<Event>,
     pub attended: i64,
+    /// Whether the forecaster's searches run too: a live run has them, but they take most of the time.
+    fits: bool,
 }
 
 impl Rig {
@@ -34,10 +37,16 @@ impl Rig {
             detectors: Detectors::new(),
             events: Vec::new(),
             attended: 0,
+            fits: false,
             kalman_plan,
             forecast_plan,
             plan,
         }
+    }
+
+    /// With all that a replay has.
+    pub fn whole() -> Rig {
+        Rig { fits: true, ..Rig::new() }
     }
 
     /// As `UnitState::accept` does.
@@ -55,6 +64,12 @@ impl Rig {
             }
             if let Some(slots) = self.forecaster.observe(&self.forecast_plan, time, value) {
                 self.detectors.slot(&self.plan, &slots, time, &mut self.events);
+            }
+            let plan = &self.forecast_plan;
+            if self.fits
+                && let Some(fit) = self.forecaster.take_fit_job(plan).and_then(|job| job.run())
+            {
+                self.forecaster.offer(fit);
             }
         }
         let attended = AttendedTime(self.attended);
@@ -77,6 +92,7 @@ impl Rig {
 }
 
 /// xorshift64*, and what is made of it.
+#[derive(Clone)]
 pub struct Random(u64);
 
 impl Random {
@@ -139,13 +155,26 @@ impl Series {
         Series::Counts,
         Series::Weather,
     ];
+
+    /// Standard deviation of the noise around what could be known before; of walks, of their steps.
+    pub fn noise(self) -> f64 {
+        match self {
+            Series::Coarse => 1.04,
+            Series::CoarseDaily => 0.33,
+            // At the daily mean of ten.
+            Series::Counts => 3.2,
+            Series::Weather => 0.5,
+            _ => 1.0,
+        }
+    }
 }
 
 /// Readings of one series, one after the other; noise has standard deviation 1.
+#[derive(Clone)]
 pub struct Source {
-    series: Series,
+    pub series: Series,
     pub random: Random,
-    step: f64,
+    pub step: f64,
     pub time: f64,
     state: f64,
     slow: f64,
