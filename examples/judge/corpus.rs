@@ -58,7 +58,10 @@ impl Chance {
 pub fn series(seed: u64, index: u64) -> (&'static str, Vec<f64>) {
     let kind = (index % KINDS.len() as u64) as usize;
     let mut chance = Chance::new(seed.wrapping_mul(1_000_003).wrapping_add(index));
-    (0..20).for_each(|_| drop(chance.uniform()));
+    // The first numbers of near seeds are near each other.
+    (0..20).for_each(|_| {
+        chance.uniform();
+    });
     let n = 700 + (chance.uniform() * 261.0) as usize + HORIZON;
     let begin = (chance.uniform() * 168.0) as usize;
     // A day of three harmonics, and weekdays of a weight each.
