@@ -87,3 +87,7 @@ bench-daemon: packages ## measure the whole daemon under load, against a bare su
 .PHONY: crash
 crash: packages ## kill the daemon KILLS times (200) at random moments and count what it says
 	KILLS=$(KILLS) cargo test $(CARGO_FLAGS) --features failpoints --test crash -- --nocapture
+
+.PHONY: judge
+judge: ## how good the forecasts are: intervals, points, M4-like series (JUDGE="FILE or FOLDER …", see docs/analytics.md)
+	cargo run --quiet --release $(CARGO_FLAGS) --example judge -- $(JUDGE)

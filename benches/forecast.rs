@@ -98,7 +98,7 @@ fn job(plan: &ForecastPlan, slots: i64) -> FitJob {
         let value = Finite::new(100.0 + week + 3.0 * day + noise).unwrap();
         forecaster.observe(plan, at(hour * HOUR), value);
         // Never answered, so it is asked for again each season.
-        job = forecaster.take_fit_job(plan).or(job);
+        job = forecaster.take_fit_job(plan, 0).or(job);
     }
     job.expect("a fit was due")
 }

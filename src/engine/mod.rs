@@ -143,6 +143,17 @@ pub struct Unit {
     alarms: usize,
     /// The entry in the timer heap; never later than the true deadline.
     timer: AttendedTime,
+    /// By how many slots its searches come later than those of others that began with it.
+    stagger: u32,
+}
+
+/// Spreads units by their names, the same in every run (a CRC: it only has to scatter).
+fn stagger(device: &str, metric: &str) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(device.as_bytes());
+    hasher.update(&[0]);
+    hasher.update(metric.as_bytes());
+    hasher.finalize()
 }
 
 impl Unit {
@@ -330,6 +341,7 @@ impl Engine {
                     dirty: false,
                     alarms,
                     timer: AttendedTime(i64::MAX),
+                    stagger: stagger(&chunk.device, &chunk.metric),
                 },
             );
             engine.schedule(series.0);
@@ -548,6 +560,7 @@ impl Engine {
             self.schedule(slot);
             return;
         }
+        let context = &StepContext { stagger: unit.stagger, ..*context };
         let before = *unit.state.counts();
         let mut changed = !readings.is_empty();
         if changed {
@@ -735,6 +748,7 @@ impl Engine {
                 dirty: true,
                 alarms: 0,
                 timer: AttendedTime(i64::MAX),
+                stagger: stagger(device, metric),
             },
         );
         self.dirty.push_back((frame.batch, series.0));
@@ -905,6 +919,7 @@ fn context<'a>(config: &CoreConfig, zone: &'a Zone, frame: &Frame) -> StepContex
         },
         max_recent: config.max_recent,
         fits: FitMode::default(),
+        stagger: 0,
     }
 }
 

@@ -9,7 +9,7 @@
 //! | factor of sigma | learned from | forgets in |
 //! |---|---|---|
 //! | `profile` √P of the time in the season (at most 24 bins) | P: mean of u², u = e/sigma | 60 seasons |
-//! | `volatility` √(1 + β·ρ·(V − 1)), ρ = 24/(23 + h) | V: mean of the one-step u²/P; β: regression of the next on it | V: half in 3 slots; β: 2000 |
+//! | `volatility` √(1 + β·ρ·(V − 1)), ρ = 6/(5 + h) | V: mean of the one-step u²/P; β: regression of the next on it | V: half in 3 slots; β: 2000 |
 //! | `stretch` below, above: one factor for each end | whether the end issued was passed | at its own rate |
 //!
 //! P and V are exponentially weighted mean squares in the manner of ARCH models (Bollerslev, Generalized autoregressive
@@ -65,7 +65,7 @@ const BURST_PRIOR: f64 = 20.0;
 /// Slots after which the regression that learns it counts 1/e.
 const BURST_MEMORY: f64 = 2000.0;
 /// Slots over which that share halves.
-const VOLATILITY_REACH: f64 = 24.0;
+const VOLATILITY_REACH: f64 = 6.0;
 /// 1 − 2^(−1/3): a slot's weight in V.
 const VOLATILITY_RATE: f64 = 0.206_299_474_015_900_26;
 /// η one step ahead: in the long run, and its start over √n.
@@ -79,6 +79,8 @@ const SIGMA_MAX: f64 = 1e25;
 /// Slots at the extreme before it counts as a bound, and their share of all (1/50).
 const BOUND_SLOTS: u32 = 24;
 const BOUND_SHARE: u32 = 50;
+/// Half of an interval of logarithms is at most ln 1000: nothing is told by ends further away.
+const LOG_HALF_MAX: f64 = 6.907_755_278_982_137;
 /// Which end of an interval.
 const LOWER: usize = 0;
 const UPPER: usize = 1;
@@ -203,6 +205,18 @@ impl Calibration {
         self.scales = vec![0.0; 3 * slots];
     }
 
+    /// Errors are now of the logarithm, or no longer: where in the season they are large is another matter there, and
+    /// what was issued in the other scale cannot be judged. How large they are altogether, and how often the ends were passed, stays.
+    fn change_scale(&mut self) {
+        (self.volatility, self.burst) = (1.0, [0.0; 2]);
+        self.scales.fill(0.0);
+        let bins = self.bins();
+        for (knot, profile) in self.knots.iter_mut().zip(self.profile.chunks_exact_mut(bins)) {
+            knot.belief = 0.0;
+            profile.fill(knot.level);
+        }
+    }
+
     /// True when the state has the shape that `new` with these arguments gives it.
     pub fn fits(&self, season_length: usize, horizon: usize) -> bool {
         let (n, slots) = knots(horizon).fold((0, 0), |(n, sum), k| (n + 1, sum + k));
@@ -223,7 +237,7 @@ impl Calibration {
     pub fn issued(&mut self, next: i64, quantile: f64, log: bool, points: &[(f64, f64)]) {
         if self.log != log {
             self.log = log;
-            self.scales.fill(0.0);
+            self.change_scale();
         }
         let mut first = 0;
         for (index, k) in knots(self.horizon).enumerate() {
@@ -334,7 +348,10 @@ impl Calibration {
         log: bool,
         (mean, sigma): (f64, f64),
     ) -> (f64, f64) {
-        let half = |end| quantile * sigma * self.factor_at(h, self.bin(target), end);
+        let half = |end| {
+            let half = quantile * sigma * self.factor_at(h, self.bin(target), end);
+            if log { half.min(LOG_HALF_MAX) } else { half }
+        };
         let end = |value: f64| self.within(value.clamp(-f64::MAX, f64::MAX));
         if log {
             return (end(mean * exp(-half(LOWER))), end(mean * exp(half(UPPER))));

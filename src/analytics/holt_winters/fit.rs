@@ -22,6 +22,9 @@ const PENALTY: f64 = 0.003;
 /// By how much two models together must be better than the best alone.
 const TOGETHER: f64 = 0.995;
 
+/// Logarithms are considered where the largest value is at most so many times the smallest.
+const LOG_RANGE: f64 = 1000.0;
+
 /// What the settings allow.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Scope {
@@ -106,6 +109,16 @@ impl FitJob {
     pub fn candidates(&self) -> usize {
         let n = self.values.len();
         candidates(&self.scope, &self.values, n - n / 4).len()
+    }
+
+    /// The name of the `index`-th of them, and its error after a fit to the first three quarters, on the rest: what [`run`](Self::run)
+    /// does with each. For measuring what one costs.
+    pub fn try_candidate(&self, index: usize) -> Option<(String, f64)> {
+        let training = self.values.len() - self.values.len() / 4;
+        let spec = *candidates(&self.scope, &self.values, training).get(index)?;
+        let log = if spec.log { " of logarithms" } else { "" };
+        let judged = self.judge(spec, training)?;
+        Some((format!("{}{log}", spec.rung.name()), judged.loss))
     }
 
     /// Runs the fit: some milliseconds a candidate. `None` when the history carries nothing.
@@ -285,12 +298,17 @@ fn bounds(spec: &Spec) -> Bounds<6> {
 fn candidates(scope: &Scope, values: &[f64], training: usize) -> Vec<Spec> {
     let [day, week] = scope.seasons;
     let n = values.len();
-    let positive = values.iter().filter(|y| y.is_finite()).all(|y| *y > 0.0);
+    let observed = || values.iter().copied().filter(|y| y.is_finite());
+    let positive = observed().all(|y| y > 0.0);
+    // The logarithm of what is next to nothing is a huge number that says nothing.
+    let (low, high) =
+        observed().fold((f64::INFINITY, 0.0), |(low, high), y| (y.min(low), y.max(high)));
+    let logarithmic = positive && high <= LOG_RANGE * low;
     let logs: &[bool] = match scope.log {
         _ if scope.fixed.is_some() => &[scope.log == Some(true)],
         Some(true) => &[true],
         Some(false) => &[false],
-        None if positive => &[false, true],
+        None if logarithmic => &[false, true],
         None => &[false],
     };
     let plain = Parameters { alpha: 0.3, ..Parameters::default() };

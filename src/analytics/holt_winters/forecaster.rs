@@ -118,6 +118,43 @@ impl Forecaster {
         self.model.shift(shift);
     }
 
+    /// [`shift_level`](Self::shift_level) by as much of `delta` as the forecast did not expect anyway. `value` at
+    /// `time` is the first reading past the shift that is to be observed.
+    ///
+    /// A filter of the level alone takes a steep rise at the same hour of each day for a shift. The season has
+    /// it already: moved by `delta`, the forecast would rise twice, and fall short of the evening.
+    ///
+    /// Half of it is taken at once, the rest when it has lasted for a season (without one 12 slots); a shift that takes
+    /// back one not yet taken whole is taken whole.
+    pub fn confirm_shift(
+        &mut self,
+        plan: &ForecastPlan,
+        time: EventTime,
+        value: Finite,
+        delta: f64,
+    ) {
+        let apart = self.expected_at(plan, time).map_or(delta, |expected| value.get() - expected);
+        if apart.is_finite() && delta.is_finite() {
+            let moved = self.model.part_of_shift(delta, apart);
+            self.shift_level(plan, moved);
+        }
+    }
+
+    /// What is forecast for the slot of `time`, at most two seasons (or 48 slots) ahead.
+    fn expected_at(&self, plan: &ForecastPlan, time: EventTime) -> Option<f64> {
+        if self.slot_end == NEVER || !self.model.fits(plan) {
+            return None;
+        }
+        let open = self.slot_end.div_euclid(plan.step) - 1;
+        let ahead = usize::try_from(time.nanos().div_euclid(plan.step) - open).unwrap_or(0);
+        if ahead >= (2 * plan.season_length()).max(48) {
+            return None;
+        }
+        let mut expected = None;
+        self.model.project(plan, open, ahead + 1, |mean, _| expected = Some(mean))?;
+        expected.filter(|expected| expected.is_finite())
+    }
+
     /// Forecast of the plan's horizon; see [`forecast_steps`](Self::forecast_steps).
     pub fn forecast(&self, plan: &ForecastPlan) -> Option<Forecast> {
         self.forecast_steps(plan, plan.horizon)
@@ -178,12 +215,14 @@ impl Forecaster {
     /// A fit, when one is due: once for each point of the schedule (with a season of m slots after 2, 3,
     /// 7, 14, 21, 28 seasons, then every 28; without one after 30, 100, 300, 1000 slots, then every 1000).
     /// Ask whenever [`observe`](Self::observe) has closed slots. `None` where the settings leave nothing to fit.
-    pub fn take_fit_job(&mut self, plan: &ForecastPlan) -> Option<FitJob> {
+    /// `stagger`, always the same for a series, puts all these points off by up to a season, lest series
+    /// that began together all ask at once; 0: by nothing.
+    pub fn take_fit_job(&mut self, plan: &ForecastPlan, stagger: u32) -> Option<FitJob> {
         if self.slot_end == NEVER {
             return None;
         }
         let open = self.slot_end.div_euclid(plan.step) - 1;
-        self.model.take_fit_job(plan, open)
+        self.model.take_fit_job(plan, open, stagger)
     }
 
     /// Hands in what a job found. It is adopted when exactly M slots more than [`Fit::at`] have

@@ -191,6 +191,12 @@ impl Member {
         OneStep { predicted, error: Some(error) }
     }
 
+    /// Forecast of `slot` (the next) without its residual, in the series' unit.
+    pub fn settled(&self, slot: i64) -> f64 {
+        let at = self.components.season.phase_of(slot);
+        self.spec.outward(self.components.settled_at(&self.spec.parameters, at))
+    }
+
     /// Lengths of the seasons.
     pub fn lengths(&self) -> (usize, usize) {
         self.components.season.lengths()

@@ -9,7 +9,7 @@ use super::contest::Contest;
 use super::fit::{self, Fit, FitJob};
 use super::member::{Member, Shape, Spec, exp};
 use super::naive::SeasonalNaive;
-use super::plan::ForecastPlan;
+use super::plan::{ForecastPlan, VALUE_MAX};
 use super::recursion::{Components, Season, phase};
 use super::ring::Ring;
 use super::score::{ErrorScale, Rung, Score};
@@ -56,7 +56,25 @@ pub(super) struct Model {
     /// Not with `initial`: these runs keep the textbook's intervals.
     #[serde(rename = "i", default, skip_serializing_if = "Option::is_none")]
     calibration: Option<Box<Calibration>>,
+    /// The rest of a level shift, taken when it has lasted for a season.
+    #[serde(rename = "s", default, skip_serializing_if = "Option::is_none")]
+    shifted: Option<Shifted>,
 }
+
+/// A level shift of which only a part has been taken.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+struct Shifted {
+    /// `slots` at which the rest is taken.
+    #[serde(rename = "n")]
+    due: u64,
+    /// By how much at most, in the series' unit.
+    #[serde(rename = "d")]
+    rest: f64,
+}
+
+/// How much of a confirmed shift is taken at once. Machines stop and start again: a level that
+/// has moved may be back tomorrow, or never. Half errs by half either way.
+const SHIFT_SHARE: f64 = 0.5;
 
 fn is_empty(ring: &Ring) -> bool {
     ring.len() == 0
@@ -181,6 +199,12 @@ impl Running {
         }
     }
 
+    /// The members' average without their residuals.
+    fn settled(&self, slot: i64) -> f64 {
+        let share = 1.0 / self.members.len() as f64;
+        self.members.iter().map(|member| share * member.settled(slot)).sum()
+    }
+
     fn is_finite_at(&self, slot: i64) -> bool {
         self.members.iter().all(|m| m.components.is_finite_at(slot))
     }
@@ -299,6 +323,7 @@ impl Model {
             self.errors.add(plan.memory, e / self.spread(plan).sqrt());
         }
         self.missed = 0;
+        self.settle(slot, y);
         if let Some((rung, expected)) = issued {
             self.score.cover(rung, (expected.lower..=expected.upper).contains(&y));
             if let Some(naive) = naive {
@@ -349,7 +374,7 @@ impl Model {
             calibration.interrupt();
         }
         (self.began, self.asked) = (self.slots, self.slots);
-        (self.pending, self.unanswered) = (None, false);
+        (self.pending, self.unanswered, self.shifted) = (None, false, None);
         match &mut self.stage {
             Stage::Start { history, .. } => history.clear(),
             Stage::Running(running) => {
@@ -509,12 +534,18 @@ impl Model {
     }
 
     /// A fit, when one is due.
-    pub(super) fn take_fit_job(&mut self, plan: &ForecastPlan, next: i64) -> Option<FitJob> {
-        let seen = self.slots - self.began;
+    pub(super) fn take_fit_job(
+        &mut self,
+        plan: &ForecastPlan,
+        next: i64,
+        stagger: u32,
+    ) -> Option<FitJob> {
+        let delay = schedule::delay(plan.scope.seasons, stagger);
+        let seen = (self.slots - self.began).saturating_sub(delay);
         let due = schedule::last_due(plan.scope.seasons, seen)?;
         let again = self.unanswered
             && self.slots >= self.asked + Contest::block(plan.season_length()) as u64;
-        if plan.ring == 0 || !(again || self.began + due > self.asked) || !self.fits(plan) {
+        if plan.ring == 0 || !(again || self.began + delay + due > self.asked) || !self.fits(plan) {
             return None;
         }
         (self.asked, self.unanswered, self.pending) = (self.slots, false, None);
@@ -590,6 +621,34 @@ impl Model {
         let point = (mean, variance.sqrt());
         let (lower, upper) = calibration.interval(h, target, reach, basis.log, point);
         Expected { mean: calibration.within(bounded(mean)), lower, upper, class1 }
+    }
+
+    /// How much of a shift by `delta` is taken now, when the next reading lies `apart` from its forecast; the rest waits.
+    ///
+    /// All of one that takes back the one before, and of any before the models run.
+    pub(super) fn part_of_shift(&mut self, delta: f64, apart: f64) -> f64 {
+        let moved = apart.clamp(delta.min(0.0), delta.max(0.0));
+        let returns = self.shifted.take().is_some_and(|before| before.rest * moved < 0.0);
+        if returns || matches!(self.stage, Stage::Start { .. }) {
+            return moved;
+        }
+        let due = self.slots.saturating_add(Contest::block(self.seasons[0]) as u64);
+        self.shifted = Some(Shifted { due, rest: (1.0 - SHIFT_SHARE) * moved });
+        SHIFT_SHARE * moved
+    }
+
+    /// After `slot` of mean `y`: takes the rest of a shift that has lasted, as far as the model has not followed it by itself.
+    fn settle(&mut self, slot: i64, y: f64) {
+        let slots = self.slots;
+        let Some(shifted) = self.shifted.take_if(|shifted| shifted.due <= slots) else { return };
+        let Stage::Running(running) = &self.stage else { return };
+        // Of the same phase as the slot that closed, a season on: what is left of the difference.
+        let m = running.last.len() as i64;
+        let apart = y - running.settled(slot + m);
+        if apart.is_finite() {
+            let moved = apart.clamp(shifted.rest.min(0.0), shifted.rest.max(0.0));
+            self.shift(|value| *value = (*value + moved).clamp(-VALUE_MAX, VALUE_MAX));
+        }
     }
 
     /// Changes everything that was seen and learned of the level by `shift`.

@@ -165,6 +165,11 @@ impl Components {
         self.season.combine(self.level + p.phi * self.trend, at) + p.rho * self.residual
     }
 
+    /// The same without what the residual adds: where forecasts far ahead lead.
+    pub fn settled_at(&self, p: &Parameters, at: Phase) -> f64 {
+        self.season.combine(self.level + p.phi * self.trend, at)
+    }
+
     /// [`step_at`](Self::step_at) for the next slot, whose number is `slot`.
     pub fn step(&mut self, p: &Parameters, slot: i64, observed: Option<f64>) -> OneStep {
         let at = self.season.phase_of(slot);

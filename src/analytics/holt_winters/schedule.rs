@@ -5,6 +5,9 @@ use crate::reading::SECOND;
 /// Time for a fit to come back, in event time: short slots wait for more of their kind.
 const ANSWER: i64 = 300 * SECOND;
 
+/// Slots over which the fits of series without a season are spread.
+const PLAIN: u64 = 12;
+
 /// The slot count at which a fit begun at `at` is adopted, if it was offered before: the next slot, or
 /// as many slots of `step` nanoseconds as five minutes have.
 pub(super) fn adopted(at: u64, step: i64) -> u64 {
@@ -27,9 +30,34 @@ pub(super) fn last_due(seasons: [usize; 2], seen: u64) -> Option<u64> {
     early.chain([regular]).filter(|&due| due > 0 && due <= seen).max()
 }
 
+/// How many slots later than others a series begins its fits, by its `stagger`: within a season, or 12 slots
+/// without one. Of thousands of series that began together so many fall into one slot that a bounded queue
+/// holds their fits.
+pub(super) fn delay(seasons: [usize; 2], stagger: u32) -> u64 {
+    let span = if seasons[0] == 0 { PLAIN } else { seasons[0] as u64 };
+    u64::from(stagger) % span
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn series_that_began_together_are_spread() {
+        let mut starts = std::collections::BTreeMap::new();
+        for series in 0..4000_u32 {
+            // Any hash will do.
+            let stagger = crc32fast::hash(format!("device-{series}").as_bytes());
+            let delay = delay([24, 168], stagger);
+            let due =
+                (0..200_u64).find(|&n| last_due([24, 168], n.saturating_sub(delay)).is_some());
+            *starts.entry(due.unwrap()).or_insert(0) += 1;
+        }
+        assert_eq!(starts.len(), 24);
+        assert!(starts.keys().all(|slot| (48..72).contains(slot)), "{starts:?}");
+        assert!(starts.values().all(|&n| n < 256), "{starts:?}");
+        assert!((0..1000).all(|stagger| delay([0, 0], stagger) < 12));
+    }
 
     #[test]
     fn fits_are_due_sooner_while_all_is_new() {

@@ -110,6 +110,8 @@ impl<const N: usize> Factors<N> {
         let mut gain: SVector<f64, N> = SVector::zeros();
         let mut alpha = r;
         let mut after = *self;
+        let mut seen = (0..N).filter(|&i| h[i] != 0.0);
+        let sole = seen.next().filter(|_| seen.next().is_none());
         for j in 0..N {
             let v = self.d[j] * f[j];
             let before = alpha;
@@ -122,8 +124,12 @@ impl<const N: usize> Factors<N> {
             for i in 0..j {
                 let u = self.u[(i, j)];
                 let turned = gain[i] * lambda;
-                // Of a diffuse matrix what a reading without noise has seen is gone, not small.
-                after.u[(i, j)] = if r == 0.0 {
+                // In the row of the one component that is seen the sum is u·r/before: written out, it loses
+                // as many digits as the state's variance has more than the reading's.
+                after.u[(i, j)] = if sole == Some(i) && before > 0.0 {
+                    u * (r / before)
+                } else if r == 0.0 {
+                    // Of a diffuse matrix what a reading without noise has seen is gone, not small.
                     unless_cancelled(u + turned, u.abs() + turned.abs())
                 } else {
                     u + turned

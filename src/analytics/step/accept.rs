@@ -106,7 +106,7 @@ impl UnitState {
             && !gated
         {
             if let Verdict::Shift { delta, .. } = update.verdict {
-                forecaster.shift_level(plan, delta);
+                forecaster.confirm_shift(plan, time, signal, delta);
             }
             if let Some(slots) = forecaster.observe(plan, time, signal) {
                 effects.slot_closed = true;
@@ -118,7 +118,7 @@ impl UnitState {
                         details.outlooks.extend(outlook(forecaster, plan, &slots, origins));
                     }
                 }
-                if let Some(job) = forecaster.take_fit_job(plan) {
+                if let Some(job) = forecaster.take_fit_job(plan, context.stagger) {
                     self.begin_fit(Job::Forecast(Box::new(job)), context.fits, effects);
                 }
             }

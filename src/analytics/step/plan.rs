@@ -64,6 +64,8 @@ pub struct StepContext<'a> {
     pub max_recent: usize,
     /// What becomes of the jobs that arise.
     pub fits: FitMode,
+    /// Any number that differs between units: their forecasts' searches are spread by it.
+    pub stagger: u32,
 }
 
 /// What a series is taken for.

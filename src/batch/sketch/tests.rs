@@ -74,6 +74,13 @@ fn stream(kind: &str, n: usize) -> Vec<f64> {
                 "long saw" => (i % 257) as f64 * 1e5 + (i / 257) as f64,
                 "daily wave" => 20.0 + 5.0 * libm::sin(x * std::f64::consts::TAU / 86400.0),
                 "drifting noise" => x * 1e-3 + random.unit(),
+                "offset -1e9, noise 1e-3" => -1e9 + (random.unit() - 0.5) * 2e-3,
+                "negative heavy tail" => -1.0 / (random.unit() * random.unit() + 1e-12),
+                "offset 1e12, heavy tail" => 1e12 + 1.0 / (random.unit() + 1e-6),
+                "mixed sign, all sizes" => {
+                    let size = libm::pow(10.0, 600.0 * random.unit() - 300.0);
+                    if random.unit() < 0.5 { size } else { -size }
+                }
                 "huge" => (random.unit() - 0.5) * f64::MAX,
                 _ => panic!("{kind}"),
             }
@@ -81,7 +88,11 @@ fn stream(kind: &str, n: usize) -> Vec<f64> {
         .collect()
 }
 
-const STREAMS: [&str; 17] = [
+const STREAMS: [&str; 21] = [
+    "offset -1e9, noise 1e-3",
+    "negative heavy tail",
+    "offset 1e12, heavy tail",
+    "mixed sign, all sizes",
     "sorted",
     "reversed",
     "random",

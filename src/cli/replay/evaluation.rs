@@ -54,10 +54,13 @@ pub struct Measures {
 /// One forecast of one slot.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Judged {
+    /// What came.
     pub actual: f64,
+    /// What was said.
     pub mean: f64,
-    /// Calibrated, and before calibration.
+    /// The ends as published.
     pub interval: (f64, f64),
+    /// The ends before calibration.
     pub class1: (f64, f64),
     /// What the seasonal naive forecast said.
     pub naive: Option<f64>,
@@ -208,11 +211,13 @@ pub struct Evaluation {
     pub by_step: Vec<Measures>,
     /// Origins with a forecast.
     pub origins: u64,
-    /// As of the last slot.
+    /// The steps told of together, as of the last slot.
     pub ranges: [usize; 2],
+    /// Slots in a season; 0 without one.
     pub season_length: usize,
-    /// Nanoseconds.
+    /// Length of a slot in nanoseconds.
     pub step: i64,
+    /// Probability that intervals were to cover.
     pub nominal: f64,
     /// Slots that start before it are only learned from; `None` before the first.
     judge_from: Option<i64>,

@@ -1,6 +1,6 @@
 //! `weir replay`: recorded data through the production engine, at full speed.
 
-mod evaluation;
+pub mod evaluation;
 mod lines;
 pub mod player;
 mod plot;

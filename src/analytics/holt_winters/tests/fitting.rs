@@ -42,7 +42,7 @@ fn learn(
     for hour in 0..=hours {
         let Some(y) = value(hour) else { continue };
         if observe(&mut forecaster, plan, hour, y)
-            && let Some(fit) = forecaster.take_fit_job(plan).and_then(|job| job.run())
+            && let Some(fit) = forecaster.take_fit_job(plan, 0).and_then(|job| job.run())
         {
             assert!(forecaster.offer(fit.clone()));
             fits.push(fit);
@@ -174,7 +174,7 @@ fn a_fit_is_adopted_at_its_slot_or_never() {
     let mut job: Option<FitJob> = None;
     for hour in 0..=73 {
         let closed = observe(&mut forecaster, &plan, hour, value(hour));
-        let asked = if closed { forecaster.take_fit_job(&plan) } else { None };
+        let asked = if closed { forecaster.take_fit_job(&plan, 0) } else { None };
         assert_eq!(asked.is_some(), hour == 48 || hour == 72, "{hour}");
         job = asked.or(job);
     }
@@ -185,7 +185,7 @@ fn a_fit_is_adopted_at_its_slot_or_never() {
     // It is asked for again a season later; another's fit is not taken, nor one with foreign lengths.
     for hour in 74..=96 {
         assert!(observe(&mut forecaster, &plan, hour, value(hour)));
-        job = forecaster.take_fit_job(&plan);
+        job = forecaster.take_fit_job(&plan, 0);
         assert_eq!(job.is_some(), hour == 96);
     }
     assert!(!forecaster.offer(fit.clone()));
@@ -222,7 +222,7 @@ fn resumed_runs_with_fits_give_the_same_bits() {
         let Some(y) = value(hour) else { continue };
         for forecaster in [&mut whole, &mut resumed] {
             if observe(forecaster, &plan, hour, y)
-                && let Some(fit) = forecaster.take_fit_job(&plan).and_then(|job| job.run())
+                && let Some(fit) = forecaster.take_fit_job(&plan, 0).and_then(|job| job.run())
             {
                 let fit = serde_cbor::from_slice(&serde_cbor::to_vec(&fit).unwrap()).unwrap();
                 assert!(forecaster.offer(fit));
@@ -254,4 +254,25 @@ fn outliers_do_not_enter_the_states() {
     };
     let (with, without) = (off(true), off(false));
     assert!(with < 1.0 && with < 0.8 * without, "{with} {without}");
+}
+
+/// Every candidate can be tried by itself, and values next to nothing have no logarithms worth a model.
+#[test]
+fn logarithms_of_next_to_nothing_are_no_candidates() {
+    let plan = ForecastPlan::new(&ForecastSettings::default());
+    for (least, logarithms) in [(1.0, true), (1e-6, false)] {
+        let mut forecaster = Forecaster::new();
+        let mut job = None;
+        for hour in 0..24 * 8_i64 {
+            let value = if hour % 24 < 12 { least } else { 10.0 + (hour % 5) as f64 };
+            let value = Finite::new(value).unwrap();
+            forecaster.observe(&plan, EventTime::clamped(hour * HOUR), value);
+            job = forecaster.take_fit_job(&plan, 0).or(job);
+        }
+        let job = job.unwrap();
+        let names: Vec<String> =
+            (0..job.candidates()).filter_map(|i| Some(job.try_candidate(i)?.0)).collect();
+        assert_eq!(names.len(), job.candidates());
+        assert_eq!(names.iter().any(|n| n.contains("logarithms")), logarithms, "{names:?}");
+    }
 }

@@ -249,6 +249,59 @@ fn a_level_shift_moves_the_level_and_keeps_the_season() {
     }
 }
 
+/// A filter of the level takes a steep rise at the same hour of each day for a shift.
+#[test]
+fn a_rise_that_the_season_has_is_no_shift() {
+    let plan = plan(|_| {});
+    let rise = |h: i64| if h.rem_euclid(24) < 8 { 20.0 } else { 70.0 };
+    let mut forecaster = Forecaster::new();
+    let until = 24 * 10 + 12;
+    feed(&mut forecaster, &plan, 0..until, |h| Some(rise(h) + 0.1 * noise(h)));
+    let before = forecaster.forecast(&plan).unwrap();
+    forecaster.confirm_shift(&plan, time(until * HOUR + 1), finite(rise(until)), 50.0);
+    let after = forecaster.forecast(&plan).unwrap();
+    for (a, b) in after.mean.iter().zip(&before.mean) {
+        assert!((a - b).abs() < 0.5, "{a} {b}");
+    }
+}
+
+/// Half at once, the rest once it has lasted for a season; one that returns, whole.
+#[test]
+fn a_confirmed_shift_is_believed_as_it_lasts() {
+    let smoothing = |s: &mut ForecastSettings| {
+        // Nothing but the shift moves the level.
+        s.smoothing =
+            Some(Smoothing { alpha: 0.0, beta: 0.0, gamma: 0.0, omega: 0.0, phi: 1.0, rho: 0.0 });
+        s.trend = Trend::None;
+        s.season = vec![24 * HOUR];
+        s.season_auto = false;
+    };
+    let plan = plan(smoothing);
+    let until = 24 * 10;
+    let moved = |h: i64, by: f64| Some(daily(h) + by);
+    let mean = |forecaster: &Forecaster| {
+        let forecast = forecaster.forecast(&plan).unwrap();
+        forecast.mean.iter().sum::<f64>() / forecast.mean.len() as f64
+    };
+    let mut forecaster = Forecaster::new();
+    feed(&mut forecaster, &plan, 0..until, |h| moved(h, 0.0));
+    let confirm = |forecaster: &mut Forecaster, h: i64, by: f64, delta: f64| {
+        forecaster.confirm_shift(&plan, time(h * HOUR), finite(daily(h) + by), delta);
+    };
+    confirm(&mut forecaster, until, -10.0, -10.0);
+    assert!((mean(&forecaster) - 15.0).abs() < 0.3, "{}", mean(&forecaster));
+    let mut returned = forecaster.clone();
+    feed(&mut forecaster, &plan, until..until + 12, |h| moved(h, -10.0));
+    assert!((mean(&forecaster) - 15.0).abs() < 0.3, "{}", mean(&forecaster));
+    feed(&mut forecaster, &plan, until + 12..until + 30, |h| moved(h, -10.0));
+    assert!((mean(&forecaster) - 10.0).abs() < 0.3, "{}", mean(&forecaster));
+
+    feed(&mut returned, &plan, until..until + 12, |h| moved(h, -10.0));
+    confirm(&mut returned, until + 12, 0.0, 10.0);
+    feed(&mut returned, &plan, until + 12..until + 60, |h| moved(h, 0.0));
+    assert!((mean(&returned) - 20.0).abs() < 0.3, "{}", mean(&returned));
+}
+
 #[test]
 fn without_a_season_a_line_is_followed() {
     for (trend, model) in [(Trend::None, "ses"), (Trend::Additive, "holt"), (Trend::Damped, "holt")]
@@ -417,10 +470,13 @@ fn apply(forecaster: &mut Forecaster, plan: &ForecastPlan, now: &mut i64, action
             }
             // Fits cost milliseconds: those of the first minutes must do.
             if *now < 400 * SECOND
-                && let Some(fit) = forecaster.take_fit_job(plan).and_then(|job| job.run())
+                && let Some(fit) = forecaster.take_fit_job(plan, 0).and_then(|job| job.run())
             {
                 assert!(forecaster.offer(fit));
             }
+        }
+        Action::Shift(delta) if *now % (2 * SECOND) < SECOND => {
+            forecaster.confirm_shift(plan, time(*now), finite(delta / 2.0), *delta);
         }
         Action::Shift(delta) => forecaster.shift_level(plan, *delta),
     }

@@ -31,7 +31,7 @@ fn run(name: &str, column: usize) -> (Forecast, f64, f64) {
     let mut day = [None; 24];
     for (time, value) in series(name, column) {
         let Some(closed) = forecaster.observe(&plan, time, value) else { continue };
-        if let Some(fit) = forecaster.take_fit_job(&plan).and_then(|job| job.run()) {
+        if let Some(fit) = forecaster.take_fit_job(&plan, 0).and_then(|job| job.run()) {
             assert!(forecaster.offer(fit));
         }
         if let Some(forecast) = &issued {
