@@ -1,5 +1,8 @@
 //! The program that the tests of the whole are about.
 
+// Each test binary uses its own part of this.
+#![allow(dead_code)]
+
 use std::process::Command;
 
 /// Its words: the binary that cargo built with the tests or, where `WEIR_COMMAND` is set, that
