@@ -7,11 +7,7 @@ use std::process::Output;
 mod program;
 
 fn weir(folder: &Path, args: &[&str]) -> Output {
-    program::weir()
-        .current_dir(folder)
-        .args(args)
-        .output()
-        .expect("the command starts")
+    program::weir().current_dir(folder).args(args).output().expect("the command starts")
 }
 
 fn texts(output: &Output) -> (Option<i32>, String, String) {

@@ -6,8 +6,6 @@ mod client;
 mod daemon;
 #[path = "support/mosquitto.rs"]
 mod mosquitto;
-#[path = "support/program.rs"]
-mod program;
 
 #[path = "daemon/alarms.rs"]
 mod alarms;

@@ -7,8 +7,6 @@ mod client;
 mod daemon;
 #[path = "support/mosquitto.rs"]
 mod mosquitto;
-#[path = "support/program.rs"]
-mod program;
 
 #[path = "faults/disk.rs"]
 mod disk;

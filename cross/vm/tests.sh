@@ -66,10 +66,26 @@ nothing_blocked() { ! journalctl -q -k --no-pager | grep 'type=1326'; }
 sandboxed() { grep -q '^Seccomp:[[:space:]]*2' "/proc/$(pid)/status" && grep -q '^CapEff:[[:space:]]*0*$' "/proc/$(pid)/status"; }
 
 echo >/dev/console
+finish() {
+    if [ $failed = 1 ]; then
+        journalctl -q --no-pager -u weir -n 60 | sed 's/^/vm:   /' >/dev/console
+        journalctl -q --no-pager -k | grep 'type=1326' | sed 's/^/vm:   /' >/dev/console
+        say 'verdict: FAILED'
+    else
+        say "verdict: passed, $(seconds) s"
+    fi
+    sync
+    sleep 1
+    systemctl poweroff --force --force
+    exit
+}
+
 say "$(uname -mr), $(systemctl --version | head -n 1), up $(cut -d. -f1 /proc/uptime) s"
 check 'the broker runs' within 60 systemctl -q is-active mosquitto
 check 'weir.service is active' within 120 systemctl -q is-active weir
 check 'it is connected and takes readings' within 60 ready
+# Without that nothing that follows can pass.
+if [ $failed = 1 ]; then finish; fi
 check 'seccomp filters, no capability is left' sandboxed
 mosquitto_sub -q 1 -t 'weir/+/+/+/aggregate' >$work/aggregates &
 sub=$!
@@ -121,12 +137,4 @@ kill $sub
 systemd-run -q --wait -p SystemCallFilter='~sync' /bin/sync 2>/dev/null
 check 'a refused system call shows in the kernel log' within 10 eval '! nothing_blocked >/dev/null'
 
-if [ $failed = 1 ]; then
-    journalctl -q --no-pager -u weir -n 60 | sed 's/^/vm:   /' >/dev/console
-    say 'verdict: FAILED'
-else
-    say "verdict: passed, $(seconds) s"
-fi
-sync
-sleep 1
-systemctl poweroff --force --force
+finish
