@@ -8,6 +8,8 @@ use serde_json::Value;
 
 #[path = "support/program.rs"]
 mod program;
+#[path = "replay/vector.rs"]
+mod vector;
 
 fn data(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(path)

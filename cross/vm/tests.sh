@@ -112,8 +112,7 @@ check 'reload' systemctl reload weir
 check 'reload is said' within 20 says 'configuration reloaded'
 check 'reload keeps the process' test "$(pid)" = "$before"
 echo 'lateness = 5' >>/etc/weir/weir.toml
-systemctl reload weir
-check 'a faulty configuration is refused' within 20 says 'new configuration refused, the old one goes on'
+check 'a reload with a faulty configuration fails' eval '! systemctl reload weir'
 check '… and it goes on' ready
 cp $work/good.toml /etc/weir/weir.toml
 systemctl reload weir

@@ -14,6 +14,7 @@ impl UnitState {
         let pending = self.order.pending_watermark(plan.settings.lateness);
         let deadlines = [
             self.derived.as_ref().and_then(|derived| derived.next_deadline()),
+            self.vector.as_ref().and_then(|vector| vector.next_deadline()),
             self.panes.next_deadline(pending),
             self.order.next_deadline(),
             self.thresholds.next_deadline(),
