@@ -7,6 +7,8 @@ MAKEFLAGS += --no-print-directory
 CARGO_FLAGS ?=
 # How often `make crash` kills the daemon.
 KILLS ?= 200
+# Of `make cross` and `make cross-test`: one of cross/*-linux-*.sh.
+TARGET ?= aarch64-unknown-linux-gnu
 
 .PHONY: help
 help: ## list the targets
@@ -91,3 +93,15 @@ crash: packages ## kill the daemon KILLS times (200) at random moments and count
 .PHONY: judge
 judge: ## how good the forecasts are: intervals, points, M4-like series (JUDGE="FILE or FOLDER …", see docs/analytics.md)
 	cargo run --quiet --release $(CARGO_FLAGS) --example judge -- $(JUDGE)
+
+.PHONY: cross
+cross: ## build weir for TARGET as packages ship it (cross/README.md)
+	@cross/build.sh $(TARGET)
+
+.PHONY: cross-test
+cross-test: ## unit and golden tests on TARGET (ARM) under qemu-user; needs `make cross` of it and of x86-64
+	@cross/test.sh $(TARGET)
+
+.PHONY: gateway
+gateway: ## everything for ARM and Debian: builds, tests under qemu, packages, virtual machine, systemd
+	@cross/gateway.sh

@@ -1,6 +1,7 @@
 #!/bin/bash
-# cross/toolchain.sh: makes cross/.toolchain (or $WEIR_TOOLCHAIN): Debian's rustc with the standard
-# libraries of arm64 and armhf, and their libsystemd to link against.
+# cross/toolchain.sh [sysroots|all]: makes cross/.toolchain (or $WEIR_TOOLCHAIN): libsystemd of arm64
+# and armhf to link against and to run with (sysroots), and Debian's rustc with the standard libraries of
+# both (all, the default). What is there stays as it is; delete the folder for newer versions.
 #
 # Nothing is installed: a package state of its own, signatures checked, packages unpacked with
 # `dpkg -x`. (Foreign architectures in the system's own state break it: equal versions are
@@ -8,8 +9,10 @@
 # The compiler comes from trixie and runs through trixie's loader; what is linked against comes from
 # bookworm, so that binaries run on Debian 12 and later (glibc 2.34).
 set -euo pipefail
+what=${1:-all}
 here=$(cd "$(dirname "$0")" && pwd)
 dest=$(realpath -m "${WEIR_TOOLCHAIN:-$here/.toolchain}")
+if [ -f "$dest/sysroots" ] && { [ "$what" = sysroots ] || [ -f "$dest/version" ]; }; then exit 0; fi
 keys=/usr/share/keyrings/debian-archive-keyring.gpg
 
 # The mirror that the machine already uses.
@@ -61,26 +64,29 @@ needs() { # needs PACKAGE PATTERN: the dependency of that name, whatever its ver
     APT_CONFIG="$dest/apt/trixie/conf" apt-cache depends "$1" | awk -v p="$2" '$1 == "Depends:" && $2 ~ p { print $2; exit }'
 }
 
+# A stamp is written last: what was interrupted is made again.
+if [ ! -f sysroots ]; then
+    rm -rf debs sysroot-arm64 sysroot-armhf
+    suite bookworm '"arm64"; "armhf";'
+    for arch in arm64 armhf; do
+        # Without libc6-dev: its linker script has absolute paths, which break the link of libsystemd-sys.
+        get bookworm {libsystemd-dev,libsystemd0,libcap2,libgcrypt20,libgpg-error0,liblz4-1,liblzma5,libzstd1,libc6,libgcc-s1}:$arch
+        for package in debs/bookworm/*_"$arch".deb; do dpkg -x "$package" "sysroot-$arch"; done
+    done
+    rm -rf debs
+    date >sysroots
+fi
+[ "$what" = all ] || exit 0
+
+rm -rf debs rust bin
 suite trixie '"amd64"; "arm64"; "armhf";'
-suite bookworm '"arm64"; "armhf";'
 std=$(needs libstd-rust-web-dev '^libstd-rust-web-[0-9]')
 llvm=$(needs "$std" '^libllvm')
 icu=$(needs libxml2 '^libicu')
 version=$(APT_CONFIG="$dest/apt/trixie/conf" apt-cache policy rustc-web | awk '/Candidate:/ { print $2 }')
-if [ -x bin/rustc ] && [ "$(cat version 2>/dev/null)" = "$version" ]; then
-    echo "cross/toolchain.sh: $version is there"
-    exit 0
-fi
-rm -rf debs rust sysroot-arm64 sysroot-armhf bin version
-
 get trixie rustc-web "$std" libstd-rust-web-dev{,:arm64,:armhf} libc6 libgcc-s1 libstdc++6 "$llvm" \
     zlib1g libzstd1 libz3-4 libedit2 libxml2 libffi8 libtinfo6 libbsd0 libmd0 liblzma5 ${icu:+"$icu"}
 for package in debs/trixie/*.deb; do dpkg -x "$package" rust; done
-for arch in arm64 armhf; do
-    # Without libc6-dev: its linker script has absolute paths, which break the link of libsystemd-sys.
-    get bookworm {libsystemd-dev,libsystemd0,libcap2,libgcrypt20,libgpg-error0,liblz4-1,liblzma5,libzstd1,libc6,libgcc-s1}:$arch
-    for package in debs/bookworm/*_"$arch".deb; do dpkg -x "$package" "sysroot-$arch"; done
-done
 mkdir -p bin
 lib=$dest/rust/usr/lib/x86_64-linux-gnu
 cat >bin/rustc <<RUSTC

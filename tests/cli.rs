@@ -1,14 +1,13 @@
 //! The command line: exit codes, what is said where.
 
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Output;
+
+#[path = "support/program.rs"]
+mod program;
 
 fn weir(folder: &Path, args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_weir"))
-        .current_dir(folder)
-        .args(args)
-        .output()
-        .expect("the command starts")
+    program::weir().current_dir(folder).args(args).output().expect("the command starts")
 }
 
 fn texts(output: &Output) -> (Option<i32>, String, String) {

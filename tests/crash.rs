@@ -19,6 +19,8 @@ mod daemon;
 mod model;
 #[path = "support/mosquitto.rs"]
 mod mosquitto;
+#[path = "support/program.rs"]
+mod program;
 #[path = "crash/publisher.rs"]
 mod publisher;
 #[path = "crash/reckoning.rs"]

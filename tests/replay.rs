@@ -2,14 +2,14 @@
 //! series, faulty files.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Output;
 
 use serde_json::Value;
 
+#[path = "support/program.rs"]
+mod program;
 #[path = "replay/vector.rs"]
 mod vector;
-
-const WEIR: &str = env!("CARGO_BIN_EXE_weir");
 
 fn data(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(path)
@@ -35,7 +35,7 @@ impl Replayed {
 fn command(folder: &Path, csv: &str, config: &str, args: &[&str]) -> Output {
     std::fs::write(folder.join("recorded.csv"), csv).unwrap();
     std::fs::write(folder.join("weir.toml"), config).unwrap();
-    Command::new(WEIR)
+    program::weir()
         .current_dir(folder)
         .args(["replay", "recorded.csv", "--config", "weir.toml"])
         .args(args)
@@ -302,7 +302,7 @@ fn real_series_replay_without_faults() {
         ("nab_speed_7578", 1127, 1),
         ("water_flow_2022_hourly", 1268, 1),
     ] {
-        let output = Command::new(WEIR)
+        let output = program::weir()
             .arg("replay")
             .arg(data(&format!("series/{name}.csv")))
             .arg("--every-reading")
@@ -364,7 +364,7 @@ fn ndjson_from_standard_input_goes_to_a_file() {
     use std::io::Write;
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("out.ndjson");
-    let mut child = Command::new(WEIR)
+    let mut child = program::weir()
         .args(["replay", "-", "--device", "d", "--output"])
         .arg(&out)
         .stdin(std::process::Stdio::piped())
@@ -385,7 +385,7 @@ fn ndjson_from_standard_input_goes_to_a_file() {
 fn what_cannot_be_replayed_is_said_plainly() {
     let folder = tempfile::tempdir().unwrap();
     let run = |args: &[&str]| {
-        let output = Command::new(WEIR).current_dir(folder.path()).args(args).output().unwrap();
+        let output = program::weir().current_dir(folder.path()).args(args).output().unwrap();
         (output.status.code(), String::from_utf8(output.stderr).unwrap())
     };
     std::fs::write(folder.path().join("empty.csv"), "").unwrap();
@@ -411,7 +411,7 @@ fn what_cannot_be_replayed_is_said_plainly() {
 
 #[test]
 fn a_closed_standard_output_ends_it_quietly() {
-    let mut child = Command::new(WEIR)
+    let mut child = program::weir()
         .args(["replay", "--every-reading"])
         .arg(data("series/nab_ambient_temperature_system_failure.csv"))
         .stdout(std::process::Stdio::piped())

@@ -5,7 +5,7 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use super::model::{ARRAY_MAX, LATENESS_MS, PAYLOAD_MAX, RECEIVE_MAXIMUM, VALID};
@@ -121,7 +121,7 @@ kalman = {{ model = "trend" }}
     pub fn start(&mut self, failpoint: Option<&str>) -> Daemon {
         self.lives += 1;
         let log = self.root.join(format!("life-{:04}.log", self.lives));
-        let mut command = Command::new(env!("CARGO_BIN_EXE_weir"));
+        let mut command = super::program::weir();
         command.arg("run").arg("--config").arg(self.config());
         command.env("WEIR_CHECKPOINT_GROWTH", CHECKPOINT_GROWTH.to_string());
         command.env("WEIR_JOURNAL_ARCHIVE", self.archive());

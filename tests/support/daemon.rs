@@ -15,6 +15,9 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+#[path = "program.rs"]
+mod program;
+
 /// A test that waits longer than this for one thing has failed.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -144,7 +147,7 @@ impl Site {
     /// Starts the daemon, without waiting for anything.
     pub fn spawn(&self) -> Weir {
         let mut words = self.under.clone();
-        words.push(env!("CARGO_BIN_EXE_weir").to_owned());
+        words.extend(program::words());
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]).args(["run", "--config"]).arg(self.file());
         command.env_remove("WEIR_LOG").env_remove("NOTIFY_SOCKET").env_remove("WATCHDOG_USEC");
