@@ -357,7 +357,8 @@ async fn main() -> std::io::Result<()> {
 
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", port)).await?;
     println!("invented data at http://localhost:{}/", listener.local_addr()?.port());
-    weir::http::serve(listener, handle, async {
+    let door = tokio::sync::watch::channel(weir::config::access::Door::default()).1;
+    weir::http::serve(listener, door, handle, async {
         let _ = tokio::signal::ctrl_c().await;
     })
     .await

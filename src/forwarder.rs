@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use crate::clock::{Clock, jitter};
-use crate::mqtt::{self, Backoff, Event, PublishError};
+use crate::mqtt::{self, Backoff, Event, MqttError, PublishError};
 use crate::outbox::message::{self, Sender};
 use crate::outbox::spool::{Cursor, Entry, Sealed, SpoolError};
 use crate::outbox::{Shared, State};
@@ -29,6 +29,8 @@ const SETTLE_AFTER: Duration = Duration::from_secs(1);
 pub struct Forwarder {
     /// How to connect.
     pub options: mqtt::Options,
+    /// Password and certificates; a change makes a new connection.
+    pub access: watch::Receiver<mqtt::Access>,
     /// Where to publish.
     pub topic: String,
     /// Largest message in bytes.
@@ -68,6 +70,10 @@ impl Forwarder {
             let ended = self.connection().await?;
             self.outbox.lock().connected = false;
             let Some(error) = ended else { return Ok(()) };
+            if error == MqttError::Closed {
+                // We let go of it ourselves, to connect with new certificates.
+                continue;
+            }
             backoff.connection_ended(started.elapsed());
             let wait = backoff.next_wait(jitter());
             let name = self.outbox.lock().name.clone();
@@ -75,6 +81,7 @@ impl Forwarder {
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
                 _ = self.stop.changed() => {}
+                Ok(()) = self.access.changed() => {}
             }
         }
         Ok(())
@@ -100,6 +107,7 @@ impl Forwarder {
 
     /// One connection, until it ends (its error) or we stop (`None`).
     async fn connection(&mut self) -> Result<Option<mqtt::MqttError>, SpoolError> {
+        self.options.set_access(self.access.borrow_and_update().clone());
         let (sender, mut connection) = mqtt::connect(&self.options);
         let mut flight = Flight {
             sent: VecDeque::new(),
@@ -121,6 +129,12 @@ impl Forwarder {
                         self.pump(&sender, &mut flight)?;
                     }
                     () = settle => self.settle(&mut flight)?,
+                    Ok(()) = self.access.changed() => {
+                        // What is not acknowledged is sealed and comes again.
+                        self.settle(&mut flight)?;
+                        let _ = sender.try_disconnect();
+                        return Ok(Some(MqttError::Closed));
+                    }
                     _ = self.stop.changed() => {
                         self.settle(&mut flight)?;
                         let _ = sender.try_disconnect();

@@ -32,6 +32,8 @@ pub mod output;
 pub mod pipeline;
 pub mod publisher;
 pub mod receiver;
+pub mod secret;
 pub mod seglog;
 pub mod state;
 pub mod systemd;
+pub mod tls;

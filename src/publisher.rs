@@ -13,7 +13,7 @@ use tokio::sync::{Notify, watch};
 
 use crate::clock::jitter;
 use crate::http::ResultsInfo;
-use crate::mqtt::{self, Backoff, Event, PublishError};
+use crate::mqtt::{self, Backoff, Event, MqttError, PublishError};
 use crate::receiver::topic::encode_level;
 
 /// Most publications that wait; beyond it the oldest goes.
@@ -198,9 +198,10 @@ impl Queue {
 pub const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Connects and publishes until `stop` turns true; then takes leave with what is queued and
-/// `offline`.
+/// `offline`. A change of `access` makes a new connection.
 pub async fn run(
     mut options: mqtt::Options,
+    mut access: watch::Receiver<mqtt::Access>,
     prefix: String,
     queue: Arc<Queue>,
     mut stop: watch::Receiver<bool>,
@@ -218,9 +219,11 @@ pub async fn run(
     let mut backoff = Backoff::default();
     let mut refused: u64 = 0;
     while !*stop.borrow() {
+        options.set_access(access.borrow_and_update().clone());
         let (sender, mut connection) = mqtt::connect(&options);
         let started = Instant::now();
         let mut leaving = None;
+        let mut renewing = false;
         let ended = loop {
             let next = connection.poll();
             tokio::pin!(next);
@@ -231,6 +234,13 @@ pub async fn run(
                 tokio::select! {
                     event = &mut next => break event,
                     () = queue.wake.notified() => queue.pump(&sender),
+                    // With the will discarded, since this is no end.
+                    Ok(()) = access.changed(), if leaving.is_none() && !renewing => {
+                        renewing = true;
+                        if !queue.is_connected() || sender.try_disconnect().is_err() {
+                            break Err(MqttError::Closed);
+                        }
+                    }
                     _ = stop.changed(), if leaving.is_none() => {
                         leaving = Some(tokio::time::Instant::now() + FAREWELL);
                         queue.push(0, [status("offline")]);
@@ -265,6 +275,7 @@ pub async fn run(
                 }
                 // Room in the channel again: estimates have no acknowledgement to go on with.
                 Ok(Event::PublishSent(_)) => queue.pump(&sender),
+                Ok(Event::DisconnectSent) if renewing => break MqttError::Closed,
                 Ok(Event::DisconnectSent) => return,
                 Ok(_) => {}
                 Err(error) => break error,
@@ -278,11 +289,15 @@ pub async fn run(
         if leaving.is_some() {
             return;
         }
+        if renewing {
+            continue;
+        }
         let wait = backoff.next_wait(jitter());
         tracing::warn!(error = %ended, wait_s = wait.as_secs_f64(), "results: no connection to the broker");
         tokio::select! {
             () = tokio::time::sleep(wait) => {}
             _ = stop.changed() => {}
+            Ok(()) = access.changed() => {}
         }
     }
 }

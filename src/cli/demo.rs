@@ -97,9 +97,9 @@ pub fn run(args: &Args, _: Option<&Path>) -> Result<(), Failure> {
         path: None,
         clock,
         stop: stopped,
-        started: Box::new(move |address, status| {
+        started: Box::new(move |page, status| {
             *keep.lock().unwrap_or_else(PoisonError::into_inner) = Some(status);
-            let page = address.map(|address| format!("  page          http://{address}/\n"));
+            let page = page.map(|page| format!("  page          {page}\n"));
             let _ = print(&hint.replace("{page}", &page.unwrap_or_default()));
         }),
     });
@@ -142,7 +142,10 @@ fn broker(args: &Args) -> Result<Broker, Failure> {
     let Some(url) = &args.broker else { return embedded(args.port) };
     let text = format!("[mqtt]\nurl = {}\n", toml_text(url));
     let config = Config::from_text(&text)?;
-    let BrokerUrl { host, port, .. } = config.mqtt.login.url;
+    let BrokerUrl { tls, host, port } = config.mqtt.login.url;
+    if tls {
+        return Err(Failure::Usage("weir demo speaks plain mqtt:// only".to_owned()));
+    }
     Ok(Broker { host, port, version: mqtt::Version::V5 })
 }
 

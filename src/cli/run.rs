@@ -28,7 +28,7 @@ pub fn run(_: &Args, path: Option<&Path>) -> Result<(), Failure> {
         version = env!("CARGO_PKG_VERSION"),
         gateway = %config.gateway.id,
         state = %config.state.path.display(),
-        broker = %format_args!("{}:{}", config.mqtt.login.url.host, config.mqtt.login.url.port),
+        broker = %config.mqtt.login.url,
         "starting"
     );
     // Kept until the end: a dropped sender would be a stop.
@@ -38,9 +38,9 @@ pub fn run(_: &Args, path: Option<&Path>) -> Result<(), Failure> {
         path: Some(config_path(path).to_owned()),
         clock: Clock::system(),
         stop: stopped,
-        started: Box::new(|address, _| {
-            if let Some(address) = address {
-                tracing::info!("page and metrics at http://{address}/");
+        started: Box::new(|page, _| {
+            if let Some(page) = page {
+                tracing::info!("page and metrics at {page}");
             }
         }),
     };

@@ -1,13 +1,13 @@
 //! Reads `[mqtt]`, `[results]` and `[[forward]]`: everything that names a broker or a topic.
 
-use std::path::{Path, PathBuf};
-
 use super::keys;
 use super::reader::{At, Spot, TableReader};
 use super::sections::*;
 use super::stations::std_duration;
 use super::subscribe;
 use crate::reading::SECOND;
+use crate::secret::{Location, Source};
+use crate::tls;
 
 const DAY: i64 = 86_400 * SECOND;
 
@@ -16,7 +16,9 @@ pub(super) const TOPIC_BYTES_MAX: usize = 1024;
 
 pub(super) fn mqtt(root: &TableReader<'_, '_>, gateway: &str) -> Mqtt {
     let r = root.section("mqtt", &keys::MQTT);
-    let url = url(&r).unwrap_or(BrokerUrl { host: "127.0.0.1".to_owned(), port: 1883 });
+    // One that is faulty may have been meant for TLS: then nothing is said about its files.
+    let default = BrokerUrl { tls: r.has("url"), host: "127.0.0.1".to_owned(), port: 1883 };
+    let url = url(&r).unwrap_or(default);
     let login = login(&r, url, format!("weir-{gateway}"));
     let keep_alive = whole_seconds(&r, "keep_alive", 5 * SECOND..=3600 * SECOND, "30s");
     let receive_maximum = r.integer("receive_maximum", 1..=65_534, 10_000);
@@ -72,22 +74,19 @@ fn url(r: &TableReader<'_, '_>) -> Option<BrokerUrl> {
     let (scheme, rest) = match at.value.split_once("://") {
         Some((scheme, rest)) => (scheme.to_ascii_lowercase(), rest),
         None => {
-            r.cx.fault(&at.spot, "must begin with mqtt://", write);
+            r.cx.fault(&at.spot, "must begin with mqtt:// or mqtts://", write);
             return None;
         }
     };
-    match scheme.as_str() {
-        "mqtt" => {}
-        "mqtts" | "ssl" | "tls" => {
-            let mend = "write mqtt://, and keep the broker on this machine or behind a VPN";
-            r.cx.fault(&at.spot, "TLS is not in this version", mend);
-            return None;
-        }
+    let tls = match scheme.as_str() {
+        "mqtt" => false,
+        "mqtts" => true,
         _ => {
-            r.cx.fault(&at.spot, "must begin with mqtt://", write);
+            let write = "write e.g. \"mqtts://broker.example:8883\" for TLS".to_owned();
+            r.cx.fault(&at.spot, "must begin with mqtt:// or mqtts://", write);
             return None;
         }
-    }
+    };
     if rest.contains('@') {
         r.cx.fault(
             &at.spot,
@@ -112,11 +111,11 @@ fn url(r: &TableReader<'_, '_>) -> Option<BrokerUrl> {
         !host.is_empty() && !host.contains(|c: char| !(c.is_alphanumeric() || "-_.".contains(c)))
     };
     let port = match port {
-        None => Some(1883),
+        None => Some(if tls { 8883 } else { 1883 }),
         Some(port) => port.parse::<u16>().ok().filter(|port| *port > 0),
     };
     match (host_good, port) {
-        (true, Some(port)) => Some(BrokerUrl { host: host.to_owned(), port }),
+        (true, Some(port)) => Some(BrokerUrl { tls, host: host.to_owned(), port }),
         (false, _) => {
             r.cx.fault(&at.spot, "has no valid host", write);
             None
@@ -143,11 +142,21 @@ fn login(r: &TableReader<'_, '_>, url: BrokerUrl, client_id: String) -> Login {
     if let (Some(at), None) = (&password, &username) {
         r.cx.fault(&at.spot, "MQTT has no password without a user name", "write username too");
     }
-    let password_file = password.map(|at| {
-        let folder = Path::new(r.cx.sources.name(at.spot.place)).parent().map(Path::to_owned);
-        folder.unwrap_or_default().join(PathBuf::from(at.value))
-    });
+    let password_file = password.and_then(|at| source(r, at));
+    let files = tls_files(r, url.tls);
+    let place = r.any("url").map_or_else(|| r.here().clone(), |at| at.spot);
+    let loopback = url.host == "localhost"
+        || url.host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
+    if password_file.is_some() && !url.tls && !loopback && !url.host.is_empty() {
+        r.cx.warn(format!(
+            "{}: the password crosses the network readable for everybody on the way: write \
+             mqtts:// for TLS",
+            place.path
+        ));
+    }
     Login {
+        files,
+        place: Place(r.cx.locate(&place)),
         url,
         version: match version {
             Some(at) if at.value == 4 => MqttVersion::V4,
@@ -157,6 +166,51 @@ fn login(r: &TableReader<'_, '_>, url: BrokerUrl, client_id: String) -> Login {
         username: username.map(|at| at.value),
         password_file,
     }
+}
+
+/// The file that a text names.
+pub(super) fn source(r: &TableReader<'_, '_>, at: At<String>) -> Option<Source> {
+    match Location::parse(&at.value) {
+        Ok(location) => Some(Source { location, place: r.cx.locate(&at.spot) }),
+        Err(what) => {
+            let mend = "write e.g. \"/etc/weir/NAME\", or \"NAME\" with LoadCredential=NAME:/path in the unit";
+            r.cx.fault(&at.spot, what, mend);
+            None
+        }
+    }
+}
+
+/// `cert_file` and `key_file`, which go together.
+pub(super) fn identity(r: &TableReader<'_, '_>, example: &str) -> Option<(Source, Source)> {
+    let cert = r.text("cert_file", &format!("\"/etc/weir/{example}.pem\""));
+    let key = r.text("key_file", &format!("\"/etc/weir/{example}.key\""));
+    match (&cert, &key) {
+        (Some(at), None) => {
+            let mend = "write the file with the certificate's private key as key_file";
+            r.cx.fault(&at.spot, "a certificate is of no use without its key", mend);
+        }
+        (None, Some(at)) => {
+            let mend = "write the file with the key's certificate as cert_file";
+            r.cx.fault(&at.spot, "a key is of no use without its certificate", mend);
+        }
+        _ => {}
+    }
+    let cert = cert.and_then(|at| source(r, at));
+    let key = key.and_then(|at| source(r, at));
+    cert.zip(key)
+}
+
+fn tls_files(r: &TableReader<'_, '_>, tls: bool) -> tls::Files {
+    if !tls {
+        for key in ["ca_file", "cert_file", "key_file"] {
+            if let Some(at) = r.any(key) {
+                let mend = "write url = \"mqtts://HOST:8883\", or remove it";
+                r.cx.fault(&at.spot, "has no effect without TLS", mend);
+            }
+        }
+    }
+    let ca = r.text("ca_file", "\"/etc/weir/ca.pem\"").and_then(|at| source(r, at));
+    tls::Files { ca, identity: identity(r, "client") }
 }
 
 /// A topic to publish on: `{gateway}` filled in, no wildcards.
@@ -266,7 +320,7 @@ fn forward(r: &TableReader<'_, '_>, name: String, gateway: &str) -> Forward {
     if !r.has("url") {
         r.missing("url", "\"mqtt://upstream.example:1883\"");
     }
-    let broker = url(r).unwrap_or(BrokerUrl { host: String::new(), port: 1883 });
+    let broker = url(r).unwrap_or(BrokerUrl { tls: true, host: String::new(), port: 8883 });
     let login = login(r, broker, format!("weir-{gateway}-{name}"));
     const TOPIC: &str = "fleet/{gateway}/aggregates";
     if !r.has("topic") {

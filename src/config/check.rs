@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use super::access;
 use super::units::{about_size, format_duration};
 use super::{Config, Mqtt};
 use crate::analytics::derive::Expression;
@@ -285,15 +286,9 @@ impl fmt::Display for Report {
 /// Checks a configuration that was read from `path` against this machine.
 pub fn check(config: &Config, path: &Path) -> Report {
     let mut report = check_on(config, path, &Host::probe(config), &MemoryModel::default());
-    let logins = config.forwards.iter().map(|f| &f.login).chain([&config.mqtt.login]);
-    for file in logins.filter_map(|login| login.password_file.as_ref()) {
-        if let Err(error) = std::fs::File::open(file) {
-            let file = file.display();
-            report.refusals.push(format!(
-                "password_file {file} cannot be read: {error}; create it, readable for the user weir runs as"
-            ));
-        }
-    }
+    let found = access::inspect(config, crate::tls::now());
+    report.refusals.extend(found.refusals);
+    report.warnings.extend(found.warnings);
     report
 }
 

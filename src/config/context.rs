@@ -55,6 +55,12 @@ impl<'a> Context<'a> {
         self.faults.borrow_mut().push((place, fault));
     }
 
+    /// A place in words, for faults that are found later: `weir.toml:3:12: [mqtt] key_file`.
+    pub fn locate(&self, spot: &Spot) -> String {
+        let (line, column) = self.sources.line_column(spot.place);
+        format!("{}:{line}:{column}: {}", self.sources.name(spot.place), spot.path)
+    }
+
     /// Reports something that works but is likely not meant, or costs something.
     pub fn warn(&self, text: String) {
         self.warnings.borrow_mut().push(text);

@@ -49,13 +49,19 @@ const fn keys(table: &'static str, form: Form, keys: &'static [&'static str]) ->
     Keys { table, form, keys, refused: &[] }
 }
 
-const NO_TLS: &str = "TLS is not in this version";
-const NO_TLS_MEND: &str = "remove it; keep the broker on this machine or behind a VPN";
 const PASSWORD: (&str, &str, &str) = (
     "password",
     "secrets do not belong in the configuration",
     "put it into a file that only weir can read and write password_file = \"/etc/weir/broker.password\"",
 );
+
+const NO_INSECURE: &str = "there is no such switch: the broker's certificate is always verified";
+const NO_INSECURE_MEND: &str = "write the certificate of the authority that signed it as ca_file";
+const INSECURE: [(&str, &str, &str); 3] = [
+    ("insecure", NO_INSECURE, NO_INSECURE_MEND),
+    ("verify", NO_INSECURE, NO_INSECURE_MEND),
+    ("tls", "TLS is chosen by the url", "write url = \"mqtts://HOST:8883\""),
+];
 
 /// The tables of the file.
 pub static ROOT: Keys = Keys {
@@ -94,18 +100,16 @@ pub static MQTT: Keys = Keys {
         "client_id",
         "username",
         "password_file",
+        "ca_file",
+        "cert_file",
+        "key_file",
         "keep_alive",
         "receive_maximum",
         "session_expiry",
         "ack",
         "subscribe",
     ],
-    refused: &[
-        PASSWORD,
-        ("ca_file", NO_TLS, NO_TLS_MEND),
-        ("cert_file", NO_TLS, NO_TLS_MEND),
-        ("key_file", NO_TLS, NO_TLS_MEND),
-    ],
+    refused: &[PASSWORD, INSECURE[0], INSECURE[1], INSECURE[2]],
 };
 /// `[[mqtt.subscribe]]`
 pub static SUBSCRIBE: Keys = keys(
@@ -148,14 +152,12 @@ pub static FORWARD: Keys = Keys {
         "client_id",
         "username",
         "password_file",
+        "ca_file",
+        "cert_file",
+        "key_file",
         "qos",
     ],
-    refused: &[
-        PASSWORD,
-        ("ca_file", NO_TLS, NO_TLS_MEND),
-        ("cert_file", NO_TLS, NO_TLS_MEND),
-        ("key_file", NO_TLS, NO_TLS_MEND),
-    ],
+    refused: &[PASSWORD, INSECURE[0], INSECURE[1], INSECURE[2]],
 };
 /// `[[profile]]`
 pub static PROFILE: Keys = keys(
@@ -269,7 +271,16 @@ pub static ALARMS: Keys = keys(
     &["outlier", "level_shift", "residual", "stuck", "gap", "drift", "repeat_after"],
 );
 /// `[http]`
-pub static HTTP: Keys = keys("http", Form::Table, &["listen"]);
+pub static HTTP: Keys = Keys {
+    table: "http",
+    form: Form::Table,
+    keys: &["listen", "cert_file", "key_file", "token_file"],
+    refused: &[(
+        "token",
+        "secrets do not belong in the configuration",
+        "put it into a file that only weir can read and write token_file = \"/etc/weir/page.token\"",
+    )],
+};
 /// `[log]`
 pub static LOG: Keys = keys("log", Form::Table, &["level", "format"]);
 

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use crate::analytics::settings::{DeriveSettings, GroupSettings, Layer, Settings};
 use crate::engine::CoreConfig;
 
+pub mod access;
 mod alarm;
 mod broker;
 mod check;

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use crate::decoder::settings::Subscription;
 use crate::reading::SECOND;
+use crate::secret::Source;
+use crate::tls;
 
 /// `[gateway]`: who this is.
 #[derive(Clone, Debug, PartialEq)]
@@ -117,9 +119,11 @@ pub enum Trust {
     Always,
 }
 
-/// Where a broker is: `mqtt://host:port`.
+/// Where a broker is: `mqtt://host:port`, or `mqtts://host:port` for TLS.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BrokerUrl {
+    /// TLS.
+    pub tls: bool,
     /// Name or address; IPv6 without brackets.
     pub host: String,
     /// TCP port.
@@ -128,10 +132,11 @@ pub struct BrokerUrl {
 
 impl fmt::Display for BrokerUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = if self.tls { "mqtts" } else { "mqtt" };
         if self.host.contains(':') {
-            write!(f, "mqtt://[{}]:{}", self.host, self.port)
+            write!(f, "{scheme}://[{}]:{}", self.host, self.port)
         } else {
-            write!(f, "mqtt://{}:{}", self.host, self.port)
+            write!(f, "{scheme}://{}:{}", self.host, self.port)
         }
     }
 }
@@ -156,8 +161,29 @@ pub struct Login {
     pub client_id: String,
     /// User name.
     pub username: Option<String>,
-    /// File whose first line is the password. A relative path is relative to the file that names it.
-    pub password_file: Option<PathBuf>,
+    /// File whose first line is the password.
+    pub password_file: Option<Source>,
+    /// With `mqtts://`: whom to believe and our own certificate.
+    pub files: tls::Files,
+    /// Where the url stands: `weir.toml:3:7: [mqtt] url`. Not part of its identity.
+    pub place: Place,
+}
+
+impl Login {
+    /// Whether a session of the other is one of this: all but secrets and certificates.
+    pub fn same_session(&self, other: &Login) -> bool {
+        (&self.url, self.version, &self.client_id) == (&other.url, other.version, &other.client_id)
+    }
+}
+
+/// Where something stands, in words; all places are equal.
+#[derive(Clone, Debug, Default)]
+pub struct Place(pub String);
+
+impl PartialEq for Place {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
 }
 
 /// `[mqtt]`: the site's broker.
@@ -271,13 +297,36 @@ impl ForwardKind {
 /// `[http]`: page, metrics, health.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Http {
-    /// Loopback address; `None`: off.
-    pub listen: Option<SocketAddr>,
+    /// Where; `None`: off. What is not loopback has `tls` and `token`.
+    pub listen: Option<Listen>,
+    /// Certificate and key: HTTPS.
+    pub tls: Option<(Source, Source)>,
+    /// File whose first line visitors must know.
+    pub token: Option<Source>,
+}
+
+/// Where the page listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Listen {
+    /// TCP.
+    Tcp(SocketAddr),
+    /// A Unix socket for its owner and group.
+    Unix(PathBuf),
+}
+
+impl fmt::Display for Listen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Listen::Tcp(address) => write!(f, "{address}"),
+            Listen::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
 }
 
 impl Default for Http {
     fn default() -> Self {
-        Http { listen: Some(SocketAddr::from(([127, 0, 0, 1], 9377))) }
+        let listen = Listen::Tcp(SocketAddr::from(([127, 0, 0, 1], 9377)));
+        Http { listen: Some(listen), tls: None, token: None }
     }
 }
 

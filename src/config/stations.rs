@@ -198,32 +198,54 @@ pub(super) fn clock(root: &TableReader<'_, '_>) -> Clock {
 
 pub(super) fn http(root: &TableReader<'_, '_>) -> Http {
     let r = root.section("http", &keys::HTTP);
-    let Some(at) = r.text("listen", "\"127.0.0.1:9377\"") else { return Http::default() };
+    let at = r.text("listen", "\"127.0.0.1:9377\"");
+    let token = r.text("token_file", "\"/etc/weir/page.token\"");
+    let token = token.and_then(|at| super::broker::source(&r, at));
+    let tls = super::broker::identity(&r, "page");
+    let default = Http { tls, token, ..Http::default() };
+    let Some(at) = at else { return default };
     if at.value == "off" {
-        return Http { listen: None };
+        return Http { listen: None, ..default };
+    }
+    if let Some(path) = at.value.strip_prefix("unix:") {
+        // The longest that a socket's address can hold, and the zero behind it.
+        if path.starts_with('/') && path.len() < 108 && !path.ends_with('/') {
+            return Http { listen: Some(Listen::Unix(PathBuf::from(path))), ..default };
+        }
+        r.cx.fault(
+            &at.spot,
+            "needs an absolute path of at most 107 bytes behind unix:",
+            "write e.g. \"unix:/run/weir/http.sock\"",
+        );
+        return default;
     }
     match at.value.parse::<SocketAddr>() {
-        Ok(address) if address.ip().is_loopback() => return Http { listen: Some(address) },
         Ok(address) => {
-            let home = match address.ip() {
-                IpAddr::V4(_) => SocketAddr::new(Ipv4Addr::LOCALHOST.into(), address.port()),
-                IpAddr::V6(_) => {
-                    SocketAddr::new(std::net::Ipv6Addr::LOCALHOST.into(), address.port())
-                }
-            };
-            r.cx.fault(
-                &at.spot,
-                "only loopback addresses in this version (the page has no login)",
-                format!("write \"{home}\" and use a tunnel or a proxy with a login"),
-            );
+            let guarded = r.has("cert_file") && r.has("token_file");
+            if !address.ip().is_loopback() && !guarded {
+                let home: IpAddr = match address.ip() {
+                    IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+                    IpAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
+                };
+                r.cx.fault(
+                    &at.spot,
+                    "beyond this machine the page needs TLS and a token",
+                    format!(
+                        "write cert_file, key_file and token_file, or \"{}\", or \
+                         \"unix:/run/weir/http.sock\" behind a proxy",
+                        SocketAddr::new(home, address.port())
+                    ),
+                );
+            }
+            return Http { listen: Some(Listen::Tcp(address)), ..default };
         }
         Err(_) => r.cx.fault(
             &at.spot,
-            "must be an address with a port, or \"off\"",
+            "must be an address with a port, unix:/PATH, or \"off\"",
             "write e.g. \"127.0.0.1:9377\"",
         ),
     }
-    Http::default()
+    default
 }
 
 pub(super) fn log(root: &TableReader<'_, '_>) -> Log {

@@ -8,6 +8,7 @@ use crate::analytics::alarm::Severity;
 use crate::analytics::settings::*;
 use crate::decoder::settings::{Dedup, Format, Missing, TimeUnit, Values};
 use crate::reading::SECOND;
+use crate::secret::Location;
 
 fn faults(text: &str) -> Vec<String> {
     match Config::from_text(text) {
@@ -40,7 +41,7 @@ interval = 2
 max_readings = "many"
 
 [mqtt]
-url = "mqtts://broker"
+url = "mqtt+ssl://broker"
 password = "hunter2"
 
   [[mqtt.subscribe]]
@@ -70,7 +71,7 @@ metric.temperature.valid = [5, 1]
 weir.toml:3:13: [gateway] time_zone = "Europe/Berln": no time zone has this name; did you mean "Europe/Berlin"?
 weir.toml:6:12: [batch] interval = 2: a duration is a text with a unit; write e.g. "2s"
 weir.toml:7:16: [batch] max_readings = "many": must be a whole number, not a text; write e.g. 65536
-weir.toml:10:7: [mqtt] url = "mqtts://broker": TLS is not in this version; write mqtt://, and keep the broker on this machine or behind a VPN
+weir.toml:10:7: [mqtt] url = "mqtt+ssl://broker": must begin with mqtt:// or mqtts://; write e.g. "mqtts://broker.example:8883" for TLS
 weir.toml:11:1: [mqtt] password: secrets do not belong in the configuration; put it into a file that only weir can read and write password_file = "/etc/weir/broker.password"
 weir.toml:15:12: [[mqtt.subscribe]] format = "senml": not in this version; use a format of this version: json, cbor, csv or text
 weir.toml:16:9: [[mqtt.subscribe]] qos = 2: must be 0 or 1: duplicates are recognised anyway; write 1
@@ -137,7 +138,39 @@ fn single_faults() {
     );
     check(
         "http.listen = '0.0.0.0:80'",
-        "weir.toml:1:15: [http] listen = '0.0.0.0:80': only loopback addresses in this version (the page has no login); write \"127.0.0.1:80\" and use a tunnel or a proxy with a login",
+        "weir.toml:1:15: [http] listen = '0.0.0.0:80': beyond this machine the page needs TLS and a token; write cert_file, key_file and token_file, or \"127.0.0.1:80\", or \"unix:/run/weir/http.sock\" behind a proxy",
+    );
+    check(
+        "http = { listen = '0.0.0.0:80', token_file = '/t' }",
+        "weir.toml:1:19: [http] listen = '0.0.0.0:80': beyond this machine the page needs TLS and a token; write cert_file, key_file and token_file, or \"127.0.0.1:80\", or \"unix:/run/weir/http.sock\" behind a proxy",
+    );
+    check(
+        "http.listen = 'unix:run/weir.sock'",
+        "weir.toml:1:15: [http] listen = 'unix:run/weir.sock': needs an absolute path of at most 107 bytes behind unix:; write e.g. \"unix:/run/weir/http.sock\"",
+    );
+    check(
+        "http.token = 'hunter2'",
+        "weir.toml:1:6: [http] token: secrets do not belong in the configuration; put it into a file that only weir can read and write token_file = \"/etc/weir/page.token\"",
+    );
+    check(
+        "mqtt = { url = 'mqtts://b', cert_file = '/c' }",
+        "weir.toml:1:41: [mqtt] cert_file = '/c': a certificate is of no use without its key; write the file with the certificate's private key as key_file",
+    );
+    check(
+        "mqtt = { url = 'mqtts://b', key_file = '/k' }",
+        "weir.toml:1:40: [mqtt] key_file = '/k': a key is of no use without its certificate; write the file with the key's certificate as cert_file",
+    );
+    check(
+        "mqtt.ca_file = '/ca'",
+        "weir.toml:1:16: [mqtt] ca_file = '/ca': has no effect without TLS; write url = \"mqtts://HOST:8883\", or remove it",
+    );
+    check(
+        "mqtt = { url = 'mqtts://b', insecure = true }",
+        "weir.toml:1:29: [mqtt] insecure: there is no such switch: the broker's certificate is always verified; write the certificate of the authority that signed it as ca_file",
+    );
+    check(
+        "mqtt = { url = 'mqtts://b', ca_file = 'certs/ca.pem' }",
+        "weir.toml:1:39: [mqtt] ca_file = 'certs/ca.pem': must be an absolute path, or the bare name of a systemd credential; write e.g. \"/etc/weir/NAME\", or \"NAME\" with LoadCredential=NAME:/path in the unit",
     );
     check(
         "mqtt.url = 'mqtt://me:secret@host'",
@@ -574,10 +607,40 @@ fn files_of_conf_d_follow_in_order_of_their_names() {
 }
 
 #[test]
-fn a_relative_password_file_is_beside_the_file_that_names_it() {
-    let text = "mqtt = { username = 'u', password_file = 'secret' }";
+fn a_file_is_an_absolute_path_or_a_credential() {
+    let text = "mqtt = { url = 'mqtts://b', username = 'u', password_file = 'broker.password', ca_file = '/ca' }";
     let config = Config::from_texts(&[("/etc/weir/weir.toml", text)]).unwrap();
-    assert_eq!(config.mqtt.login.password_file, Some(PathBuf::from("/etc/weir/secret")));
+    let login = &config.mqtt.login;
+    let password = login.password_file.as_ref().unwrap();
+    assert_eq!(password.location, Location::Credential("broker.password".to_owned()));
+    assert_eq!(password.place, "/etc/weir/weir.toml:1:61: [mqtt] password_file");
+    assert_eq!(login.files.ca.as_ref().unwrap().location, Location::Path("/ca".into()));
+    assert_eq!(login.url.to_string(), "mqtts://b:8883");
+}
+
+#[test]
+fn a_password_in_clear_over_the_network_is_warned_of() {
+    let warned = |url: &str| {
+        let text = format!("mqtt = {{ url = '{url}', username = 'u', password_file = '/p' }}");
+        config(&text)
+            .warnings
+            .iter()
+            .any(|warning| warning.contains("password crosses the network"))
+    };
+    assert!(warned("mqtt://broker.example"));
+    for url in ["mqtts://broker.example", "mqtt://127.0.0.1", "mqtt://localhost", "mqtt://[::1]"] {
+        assert!(!warned(url), "{url}");
+    }
+}
+
+#[test]
+fn the_page_listens_elsewhere_with_tls_and_token() {
+    let files = "cert_file = '/c', key_file = '/k', token_file = 'page.token'";
+    let http = config(&format!("http = {{ listen = '0.0.0.0:443', {files} }}")).http;
+    assert_eq!(http.listen, Some(Listen::Tcp("0.0.0.0:443".parse().unwrap())));
+    assert!(http.tls.is_some() && http.token.is_some());
+    let http = config("http.listen = 'unix:/run/weir/http.sock'").http;
+    assert_eq!(http.listen, Some(Listen::Unix("/run/weir/http.sock".into())));
 }
 
 #[test]

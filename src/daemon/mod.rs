@@ -13,6 +13,7 @@
 //!
 //! A thread that fails ends the process with an error; the next start recovers.
 
+pub mod access;
 pub mod fits;
 pub mod input;
 pub mod report;
@@ -33,7 +34,7 @@ use crate::clock::{self, Clock, clock_trusted};
 use crate::config::{Config, Faults, Login, MqttVersion, Trust};
 use crate::forwarder::Forwarder;
 use crate::http::{self, Handle, Progress, Status};
-use crate::mqtt;
+use crate::mqtt::{self, Access};
 use crate::outbox::{self, message::Sender};
 use crate::pipeline::Pipeline;
 use crate::publisher;
@@ -41,6 +42,7 @@ use crate::receiver::mqtt::{Received, Receiver};
 use crate::receiver::router::Router;
 use crate::state::disk::{Disk, DiskOptions, OpenedDisk};
 use crate::systemd::Notifier;
+use access::Accesses;
 use report::{Reporter, Results};
 use turn::{Ended, Event, Turn, nanos};
 
@@ -86,12 +88,12 @@ pub struct Options {
     pub clock: Clock,
     /// Turns true to stop (besides SIGTERM and SIGINT).
     pub stop: watch::Receiver<bool>,
-    /// Told the page's address once it listens, and the status to look at.
+    /// Told the page's URL once it listens, and the status to look at.
     pub started: Started,
 }
 
-/// Takes the page's address (if there is one) and the status to look at.
-pub type Started = Box<dyn FnOnce(Option<std::net::SocketAddr>, Arc<RwLock<Status>>) + Send>;
+/// Takes the page's URL (if there is one) and the status to look at.
+pub type Started = Box<dyn FnOnce(Option<String>, Arc<RwLock<Status>>) + Send>;
 
 /// When batches close.
 pub fn close_policy(config: &Config) -> ClosePolicy {
@@ -108,28 +110,20 @@ pub fn prefix(config: &Config) -> String {
     config.results.prefix.replace("{gateway}", &config.gateway.id)
 }
 
-/// Connection options of a login.
-///
-/// # Errors
-/// When the password file cannot be read.
-pub fn login(login: &Login, client_suffix: &str) -> Result<mqtt::Options, Failure> {
+/// Connection options of a login, with what it may use now.
+pub fn login(
+    login: &Login,
+    client_suffix: &str,
+    access: &watch::Receiver<Access>,
+) -> mqtt::Options {
     let id = format!("{}{client_suffix}", login.client_id);
     let mut options = mqtt::Options::new(login.url.host.clone(), login.url.port, id);
     options.version = match login.version {
         MqttVersion::V5 => mqtt::Version::V5,
         MqttVersion::V4 => mqtt::Version::V4,
     };
-    options.username.clone_from(&login.username);
-    if let Some(path) = &login.password_file {
-        let text = std::fs::read_to_string(path).map_err(|error| {
-            Failure::Config(format!(
-                "password_file {}: {error}; create it, readable for the user weir runs as",
-                path.display()
-            ))
-        })?;
-        options.password = text.lines().next().map(str::to_owned);
-    }
-    Ok(options)
+    options.set_access(access.borrow().clone());
+    options
 }
 
 /// Runs the daemon until it is told to stop.
@@ -152,6 +146,8 @@ async fn serve(options: Options) -> Result<(), Failure> {
     let Options { config, path, clock, stop, started } = options;
     let notifier = Notifier::from_env();
     let router = Router::new(&config.mqtt.subscribe).map_err(Failure::Config)?;
+    let mut accesses = Accesses::read(&config).map_err(Failure::Config)?;
+    accesses.warn();
     let runtime_failure = |error: &dyn fmt::Display| Failure::Runtime(error.to_string());
 
     // Signals first, so that a stop during recovery is clean.
@@ -164,17 +160,18 @@ async fn serve(options: Options) -> Result<(), Failure> {
     let (events, receiver) = sync_channel::<Event>(EVENTS);
     let progress = Progress::new();
 
-    let listener = match config.http.listen {
+    let socket = match &config.http.listen {
         None => None,
-        Some(address) => Some(tokio::net::TcpListener::bind(address).await.map_err(|error| {
+        Some(listen) => Some(http::Socket::open(listen).await.map_err(|error| {
             Failure::Runtime(format!(
-                "page: cannot listen on {address}: {error}; choose another [http] listen, or \"off\""
+                "page: cannot listen on {listen}: {error}; choose another [http] listen, or \"off\""
             ))
         })?),
     };
-    let address = listener.as_ref().and_then(|listener| listener.local_addr().ok());
+    let page = socket.as_ref().map(|socket| socket.url(config.http.tls.is_some()));
     let (end, ended) = watch::channel(false);
-    if let Some(listener) = listener {
+    if let Some(socket) = socket {
+        let door = accesses.door();
         let ask = events.clone();
         let mut handle =
             Handle::new(status.clone(), move |query| ask.try_send(Event::Query(query)).is_ok());
@@ -184,12 +181,12 @@ async fn serve(options: Options) -> Result<(), Failure> {
             let shutdown = async move {
                 let _ = stopped.wait_for(|ended| *ended).await;
             };
-            if let Err(error) = http::serve(listener, handle, shutdown).await {
+            if let Err(error) = http::serve(socket, door, handle, shutdown).await {
                 tracing::error!(%error, "page");
             }
         });
     }
-    started(address, status.clone());
+    started(page, status.clone());
 
     // Nothing is open yet: a stop may end it at once.
     let has_space = tokio::select! {
@@ -273,8 +270,9 @@ async fn serve(options: Options) -> Result<(), Failure> {
     let awaited_clock = !clock_trusted.load(Ordering::Relaxed);
     let paused = Arc::new(AtomicBool::new(awaited_clock));
     let mut threads = Vec::new();
-    for (forward, outbox) in config.forwards.iter().zip(&outboxes) {
-        let mut options = login(&forward.login, "")?;
+    for (index, (forward, outbox)) in config.forwards.iter().zip(&outboxes).enumerate() {
+        let access = accesses.forward(index);
+        let mut options = login(&forward.login, "", &access);
         options.clean = true;
         options.keep_alive = config.mqtt.keep_alive;
         // A message and its packet around it; a message holds one record at least.
@@ -282,6 +280,7 @@ async fn serve(options: Options) -> Result<(), Failure> {
         options.max_packet = u32::try_from(largest).unwrap_or(u32::MAX);
         let forwarder = Forwarder {
             options,
+            access,
             topic: forward.topic.replace("{gateway}", &config.gateway.id),
             max_message: forward.max_message,
             sender: Sender {
@@ -303,10 +302,12 @@ async fn serve(options: Options) -> Result<(), Failure> {
 
     let mut results_task = None;
     if let Some(results) = &results {
-        let mut options = login(&config.mqtt.login, "-results")?;
+        let access = accesses.mqtt();
+        let mut options = login(&config.mqtt.login, "-results", &access);
         options.keep_alive = config.mqtt.keep_alive;
         let (queue, stop) = (results.queue.clone(), ended.clone());
-        results_task = Some(tokio::spawn(publisher::run(options, prefix(&config), queue, stop)));
+        let publishing = publisher::run(options, access, prefix(&config), queue, stop);
+        results_task = Some(tokio::spawn(publishing));
     }
 
     let (pipeline_done, mut pipeline_ended) = mpsc::unbounded_channel::<Ended>();
@@ -341,7 +342,8 @@ async fn serve(options: Options) -> Result<(), Failure> {
     })?);
 
     if !config.mqtt.subscribe.is_empty() {
-        let mut options = login(&config.mqtt.login, "")?;
+        let access = accesses.mqtt();
+        let mut options = login(&config.mqtt.login, "", &access);
         options.clean = false;
         options.session_expiry = config.mqtt.session_expiry;
         options.keep_alive = config.mqtt.keep_alive;
@@ -351,8 +353,8 @@ async fn serve(options: Options) -> Result<(), Failure> {
         options.channel = ACKNOWLEDGEMENTS;
         // They come in runs, one run a commit, and the library writes every one by itself.
         options.gather = true;
-        let receiver =
-            Receiver { options, filters: filters_seen, paused, stop: ended.clone(), clock };
+        let (filters, stop) = (filters_seen, ended.clone());
+        let receiver = Receiver { options, access, filters, paused, stop, clock };
         let forward = events.clone();
         threads.push(spawn("receiver", move || {
             let hand_on = move |received: Received| forward.send(Event::Received(received)).is_ok();
@@ -389,7 +391,7 @@ async fn serve(options: Options) -> Result<(), Failure> {
             _ = hangup.recv() => {
                 notifier.reloading(crate::systemd::monotonic_usec());
                 if let Some(path) = &path {
-                    config = reload(path, config, &events, &filters).await;
+                    config = reload(path, config, &mut accesses, &events, &filters).await;
                 }
                 notifier.ready("running");
             }
@@ -404,6 +406,10 @@ async fn serve(options: Options) -> Result<(), Failure> {
                     notifier.watchdog();
                 }
                 notifier.status(&status_line(&status));
+                accesses.warn();
+                let certificates = accesses.certificates();
+                status.write().unwrap_or_else(std::sync::PoisonError::into_inner).certificates =
+                    certificates;
             }
         }
     };
@@ -517,6 +523,7 @@ async fn wait_for_space(
 async fn reload(
     path: &std::path::Path,
     old: Config,
+    accesses: &mut Accesses,
     events: &SyncSender<Event>,
     filters: &watch::Sender<Vec<(String, u8)>>,
 ) -> Config {
@@ -528,15 +535,29 @@ async fn reload(
             return old;
         }
     };
+    let loaded = match accesses.prepare(&new) {
+        Ok(loaded) => loaded,
+        Err(faults) => {
+            tracing::error!("new configuration refused, the old one goes on:\n{faults}");
+            return old;
+        }
+    };
+    let changed_session = |old: &Login, new: &Login| !old.same_session(new);
+    let forwards_changed = old.forwards.len() != new.forwards.len()
+        || old.forwards.iter().zip(&new.forwards).any(|(old, new)| {
+            let same = crate::config::Forward { login: old.login.clone(), ..new.clone() };
+            changed_session(&old.login, &new.login) || *old != same
+        });
     for (key, changed) in [
         ("[gateway] id", new.gateway.id != old.gateway.id),
         ("[state]", new.state != old.state),
         (
             "[mqtt] connection",
-            new.mqtt.login != old.mqtt.login || new.mqtt.keep_alive != old.mqtt.keep_alive,
+            changed_session(&old.mqtt.login, &new.mqtt.login)
+                || new.mqtt.keep_alive != old.mqtt.keep_alive,
         ),
-        ("[[forward]]", new.forwards != old.forwards),
-        ("[http]", new.http != old.http),
+        ("[[forward]]", forwards_changed),
+        ("[http] listen", new.http.listen != old.http.listen),
         (
             "[results] enabled or prefix",
             new.results.enabled != old.results.enabled || new.results.prefix != old.results.prefix,
@@ -554,6 +575,7 @@ async fn reload(
         }
     };
     let (events, sent) = (events.clone(), new.clone());
+    accesses.adopt(loaded, &new);
     let handed =
         tokio::task::spawn_blocking(move || events.send(Event::Reload(Box::new(sent))).is_ok());
     let _ = handed.await;

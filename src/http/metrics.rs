@@ -15,7 +15,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
 use super::process::Process;
-use super::status::{ForwardInfo, Histogram, Status};
+use super::status::{CertificateInfo, ForwardInfo, Histogram, Status};
 use crate::reading::DropReason;
 
 /// Content type of what [`open_metrics`] returns.
@@ -178,6 +178,7 @@ fn daemon(status: &Status, families: &mut Families<'_>) -> fmt::Result {
         "1 while the wall clock is trusted",
         u64::from(status.clock_trusted),
     )?;
+    families.certificates(&status.certificates)?;
     families.gauge("weir_alarms_active", "Alarms active", status.alarms_active)
 }
 
@@ -291,6 +292,20 @@ impl Families<'_> {
         let mut family = self.0.encode_descriptor(name, help, None, MetricType::Gauge)?;
         for (text, value) in values {
             family.encode_family(&[(label, text)])?.encode_gauge(&value)?;
+        }
+        Ok(())
+    }
+
+    fn certificates(&mut self, certificates: &[CertificateInfo]) -> fmt::Result {
+        let mut family = self.0.encode_descriptor(
+            "weir_tls_certificate_expiry_timestamp_seconds",
+            "End of a certificate in use: our own, or the one of the broker last connected to",
+            None,
+            MetricType::Gauge,
+        )?;
+        for CertificateInfo { used_by, whose, not_after } in certificates {
+            let labels = [("used_by", used_by.as_str()), ("certificate", whose)];
+            family.encode_family(&labels)?.encode_gauge(not_after)?;
         }
         Ok(())
     }

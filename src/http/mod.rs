@@ -1,4 +1,5 @@
-//! The window into a running weir: a page, JSON, health and metrics, for the loopback interface.
+//! The window into a running weir: a page, JSON, health and metrics, for this machine or, with TLS
+//! and a token, for others.
 //!
 //! | path | answer |
 //! |---|---|
@@ -19,8 +20,9 @@
 //! - One connection carries one request, has a fixed time and may send a fixed number of bytes, and
 //!   there is a fixed number of connections (`listener`): nobody can hold the endpoint for long.
 //! - Requests under a foreign host name are refused: a page elsewhere must not reach this one by
-//!   rebinding its name. Names of devices are never part of markup.
+//!   rebinding its name (`guard`, with all other checks). Names of devices are never part of markup.
 
+mod guard;
 mod listener;
 mod metrics;
 mod process;
@@ -32,12 +34,14 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use tokio::net::TcpListener;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
+
+use crate::config::access::Door;
+pub use listener::Socket;
 
 pub use status::{
-    AlarmRow, Alarms, BatchInfo, ComponentRow, DeviceRow, FitsInfo, ForecastRow, ForwardInfo,
-    Histogram, NoiseRow, ResultsInfo, Status, VectorRow,
+    AlarmRow, Alarms, BatchInfo, CertificateInfo, ComponentRow, DeviceRow, FitsInfo, ForecastRow,
+    ForwardInfo, Histogram, NoiseRow, ResultsInfo, Status, VectorRow,
 };
 
 /// Longest wait for the pipeline's answer to a [`Query`].
@@ -138,19 +142,22 @@ impl Handle {
     }
 }
 
-/// Serves until `shutdown` resolves; requests under way then get one second.
+/// Serves until `shutdown` resolves; requests under way then get one second. `door` may change: a
+/// new certificate or token holds for the next visitor.
 ///
 /// # Errors
 /// When the listener has no local address. Errors of single connections end only those.
 pub async fn serve(
-    listener: TcpListener,
+    socket: impl Into<Socket>,
+    door: watch::Receiver<Door>,
     handle: Handle,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
-    let address = listener.local_addr()?.ip();
-    let router = routes::router(handle, address);
+    let socket = socket.into();
+    let router = routes::router(handle, socket.scope()?, door.clone());
+    let service = router.into_make_service_with_connect_info::<listener::Peer>();
     let (stopping, stopped) = oneshot::channel();
-    let serving = axum::serve(listener::Bounded::new(listener), router)
+    let serving = axum::serve(listener::Bounded::new(socket, door), service)
         .with_graceful_shutdown(async move {
             shutdown.await;
             let _ = stopping.send(());

@@ -87,7 +87,9 @@ function decimals(key, row) {
 // Asking
 
 async function ask(path) {
-  const answer = await fetch(path, { cache: "no-store", signal: AbortSignal.timeout(5000) });
+  // Without a user name and password that may stand in the page's own URL: fetch takes none.
+  const url = new URL(path, location.origin + location.pathname);
+  const answer = await fetch(url, { cache: "no-store", signal: AbortSignal.timeout(5000) });
   if (!answer.ok) throw new Error(`${path}: ${answer.status}`);
   return answer.json();
 }

@@ -1,19 +1,21 @@
-//! Paths, their answers, and the rules that hold for all of them.
+//! Paths and their answers.
 
-use std::net::IpAddr;
 use std::sync::{Arc, PoisonError};
 
-use axum::extract::{Path, Query as Params, Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
-use axum::middleware::{self, Next};
+use axum::extract::{Path, Query as Params, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use prometheus_client::registry::Registry;
 use serde::{Deserialize, Serialize};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
+use super::guard::guard;
+use super::listener::Scope;
 use super::{AlarmRow, DeviceRow, Handle, Query, STALLED, Status, metrics};
+use crate::config::access::Door;
 
 /// Most rows in one answer, and how many without `limit`.
 pub const LIMIT: usize = 100;
@@ -26,33 +28,19 @@ const POINTS_DEFAULT: usize = 60;
 /// Most bytes of `search`.
 pub const SEARCH: usize = 256;
 
-/// On every answer. Scripts and styles are files of their own, so the policy needs no exception;
-/// one request a connection is what `listener` counts on.
-const HEADERS: [(HeaderName, &str); 7] = [
-    (
-        header::CONTENT_SECURITY_POLICY,
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
-         connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-    ),
-    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-    (header::X_FRAME_OPTIONS, "DENY"),
-    (header::REFERRER_POLICY, "no-referrer"),
-    (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
-    (header::CACHE_CONTROL, "no-store"),
-    (header::CONNECTION, "close"),
-];
-
+/// What every route has at hand.
 #[derive(Clone)]
-struct App {
+pub(super) struct App {
     handle: Handle,
     metrics: Arc<Registry>,
-    address: IpAddr,
+    pub(super) scope: Scope,
+    pub(super) door: watch::Receiver<Door>,
 }
 
-/// All routes. `address`: where it listens, for the check of `Host`.
-pub fn router(handle: Handle, address: IpAddr) -> Router {
+/// All routes. `scope`: where it listens; `door`: what visitors need.
+pub(super) fn router(handle: Handle, scope: Scope, door: watch::Receiver<Door>) -> Router {
     let metrics = Arc::new(metrics::registry(Arc::clone(&handle.status)));
-    let app = App { handle, metrics, address };
+    let app = App { handle, metrics, scope, door };
     Router::new()
         .route("/", get(|| file("text/html; charset=utf-8", include_str!("page.html"))))
         .route("/page.js", get(|| file("text/javascript; charset=utf-8", include_str!("page.js"))))
@@ -74,54 +62,11 @@ pub fn router(handle: Handle, address: IpAddr) -> Router {
         .with_state(app)
 }
 
-/// Refuses foreign hosts, and puts [`HEADERS`] on every answer.
-async fn guard(State(app): State<App>, request: Request, next: Next) -> Response {
-    let mut response = if host_allowed(request.headers(), app.address) {
-        next.run(request).await
-    } else {
-        error(
-            StatusCode::FORBIDDEN,
-            "foreign Host; open this page as http://localhost:PORT or by the address in [http] listen",
-        )
-    };
-    for (name, value) in HEADERS {
-        response.headers_mut().insert(name, HeaderValue::from_static(value));
-    }
-    response
-}
-
-/// True for one `Host` that is `localhost`, a loopback address, or the address that weir was told
-/// to listen on (any address where that is unspecified). Rebinding needs a name, and no name but
-/// `localhost` passes.
-fn host_allowed(headers: &HeaderMap, listening: IpAddr) -> bool {
-    let mut hosts = headers.get_all(header::HOST).iter();
-    let (Some(host), None) = (hosts.next(), hosts.next()) else { return false };
-    let Ok(host) = host.to_str() else { return false };
-    let (name, port) = match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-        Some((name, rest)) => match rest.strip_prefix(':') {
-            Some(port) => (name, Some(port)),
-            None if rest.is_empty() => (name, None),
-            None => return false,
-        },
-        None => match host.split_once(':') {
-            Some((name, port)) => (name, Some(port)),
-            None => (host, None),
-        },
-    };
-    if port.is_some_and(|port| port.parse::<u16>().is_err()) {
-        return false;
-    }
-    match name.parse::<IpAddr>() {
-        Ok(ip) => ip.is_loopback() || ip == listening || listening.is_unspecified(),
-        Err(_) => name.eq_ignore_ascii_case("localhost"),
-    }
-}
-
 async fn file(kind: &'static str, text: &'static str) -> Response {
     ([(header::CONTENT_TYPE, kind)], text).into_response()
 }
 
-fn error(code: StatusCode, text: &str) -> Response {
+pub(super) fn error(code: StatusCode, text: &str) -> Response {
     (code, Json(serde_json::json!({ "error": text }))).into_response()
 }
 
@@ -272,64 +217,5 @@ async fn ask<T>(
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(_)) => busy("the pipeline gave no answer; it may be stopping"),
         Err(_) => busy("the pipeline did not answer in time; ask again"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_hosts_that_cannot_be_rebound_pass() {
-        let check = |host: &str, listening: &str| {
-            let mut headers = HeaderMap::new();
-            headers.insert(header::HOST, HeaderValue::from_str(host).unwrap());
-            host_allowed(&headers, listening.parse().unwrap())
-        };
-        let loopback = "127.0.0.1";
-        for host in [
-            "localhost",
-            "LocalHost:9377",
-            "127.0.0.1",
-            "127.0.0.1:9377",
-            "127.8.8.8:1",
-            "[::1]",
-            "[::1]:9377",
-        ] {
-            assert!(check(host, loopback), "{host}");
-        }
-        for host in [
-            "evil.example",
-            "evil.example:9377",
-            "localhost.evil.example",
-            "127.0.0.1.evil.example",
-            "evil.example#localhost",
-            "localhost:9377@evil.example",
-            "192.168.1.7",
-            "0.0.0.0",
-            "[::1]x",
-            "[::1",
-            "::1",
-            "localhost:",
-            "localhost:99999",
-            "",
-        ] {
-            assert!(!check(host, loopback), "{host}");
-        }
-        assert!(check("192.168.1.7:9377", "192.168.1.7"));
-        assert!(!check("192.168.1.8:9377", "192.168.1.7"));
-        assert!(check("192.168.1.8:9377", "0.0.0.0"));
-        assert!(!check("evil.example", "0.0.0.0"));
-    }
-
-    #[test]
-    fn none_or_several_hosts_are_refused() {
-        let mut headers = HeaderMap::new();
-        let listening = "127.0.0.1".parse().unwrap();
-        assert!(!host_allowed(&headers, listening));
-        headers.append(header::HOST, HeaderValue::from_static("localhost"));
-        assert!(host_allowed(&headers, listening));
-        headers.append(header::HOST, HeaderValue::from_static("localhost"));
-        assert!(!host_allowed(&headers, listening));
     }
 }

@@ -94,8 +94,21 @@ pub struct Status {
     pub alarms_active: u64,
     /// The whole input is away.
     pub input_alarm: Option<InputAlarm>,
+    /// Certificates in use.
+    pub certificates: Vec<CertificateInfo>,
     /// What an operator should know, in sentences, newest last; see [`Status::notice`].
     pub notices: Vec<String>,
+}
+
+/// A certificate in use.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct CertificateInfo {
+    /// `mqtt`, a forward's name, or `http`.
+    pub used_by: String,
+    /// `own`, or `broker`: the one of the broker last connected to.
+    pub whose: &'static str,
+    /// Its end, Unix seconds.
+    pub not_after: i64,
 }
 
 impl Status {
@@ -135,6 +148,7 @@ impl Status {
             unmade_total: Vec::new(),
             alarms_active: 0,
             input_alarm: None,
+            certificates: Vec::new(),
             notices: Vec::new(),
         }
     }

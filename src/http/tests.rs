@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
 use super::*;
@@ -129,6 +129,10 @@ fn alarm(device: &str, metric: &str) -> AlarmRow {
 }
 
 async fn start(change: impl FnOnce(&mut Handle)) -> Server {
+    start_behind(Door::default(), change).await
+}
+
+async fn start_behind(door: Door, change: impl FnOnce(&mut Handle)) -> Server {
     let status = Arc::new(RwLock::new(status()));
     let mut handle = Handle::new(Arc::clone(&status), |query| {
         answer(&[("a", "t"), ("b", "t/in"), ("c", "t"), ("d\"\n", "<i>")], query)
@@ -137,7 +141,8 @@ async fn start(change: impl FnOnce(&mut Handle)) -> Server {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = oneshot::channel::<()>();
-    let serving = tokio::spawn(serve(listener, handle, async {
+    let door = watch::channel(door).1;
+    let serving = tokio::spawn(serve(listener, door, handle, async {
         let _ = stopped.await;
     }));
     Server { address, status, stop: Some(stop), serving }
@@ -232,9 +237,54 @@ async fn only_get_is_answered() {
         for path in ["/", "/metrics", "/api/status", "/api/series/a/t"] {
             let request =
                 format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n");
-            assert_eq!(server.send(&request).await.code, 405, "{method} {path}");
+            let answer = server.send(&request).await;
+            assert_eq!(answer.code, 405, "{method} {path}");
+            assert_eq!(answer.header("allow"), Some("GET,HEAD"), "{method} {path}");
         }
     }
+}
+
+#[tokio::test]
+async fn other_pages_may_not_even_try_to_change_something() {
+    let server = start(|_| ()).await;
+    let post = |more: &str| {
+        format!("POST /api/status HTTP/1.1\r\nHost: localhost\r\n{more}Content-Length: 0\r\n\r\n")
+    };
+    for more in
+        ["Origin: http://evil.example\r\n", "Origin: null\r\n", "Sec-Fetch-Site: cross-site\r\n"]
+    {
+        assert_eq!(server.send(&post(more)).await.code, 403, "{more}");
+    }
+    assert_eq!(server.send(&post("Origin: http://localhost\r\n")).await.code, 405);
+}
+
+#[tokio::test]
+async fn a_token_is_asked_for_everywhere_but_by_local_probes() {
+    let token = "0123456789abcdef".to_owned();
+    let token = Some(crate::config::access::Token::new(token));
+    let server = start_behind(Door { tls: None, token }, |_| ()).await;
+    for path in ["/", "/page.js", "/metrics", "/api/status", "/api/series/a/t", "/nowhere"] {
+        let answer = server.get(path).await;
+        assert_eq!(answer.code, 401, "{path}");
+        assert!(answer.header("www-authenticate").is_some_and(|v| v.starts_with("Basic ")));
+        assert!(!answer.body.contains("gw-01"), "{path}");
+    }
+    assert_eq!(server.get("/healthz").await.code, 200);
+    assert_eq!(server.get("/readyz").await.code, 200);
+    let request = "GET /api/status HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer 0123456789abcdef\r\n\r\n";
+    assert_eq!(server.send(request).await.code, 200);
+}
+
+#[tokio::test]
+async fn a_visitor_who_says_nothing_is_shown_out() {
+    let server = start(|_| ()).await;
+    let mut silent = TcpStream::connect(server.address).await.unwrap();
+    silent.write_all(b"GET / HTTP/1.1\r\nHost: lo").await.unwrap();
+    // The connection's own deadline, not this test's, ends it.
+    let mut got = Vec::new();
+    let ended = tokio::time::timeout(Duration::from_secs(30), silent.read_to_end(&mut got)).await;
+    assert!(ended.is_ok(), "still connected");
+    assert!(!got.starts_with(b"HTTP/1.1 200"));
 }
 
 #[tokio::test]

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::io;
 
+use crate::tls::{self, explain};
+
 /// Why a connection ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MqttError {
@@ -87,6 +89,7 @@ impl std::error::Error for PublishError {}
 /// What is known about the connection that failed.
 pub(super) struct Context<'a> {
     pub broker: &'a str,
+    pub tls: Option<&'a tls::Client>,
     pub max_packet: u32,
     pub connected: bool,
 }
@@ -104,7 +107,29 @@ impl Context<'_> {
         MqttError::Oversize { size, limit: self.max_packet as usize }
     }
 
+    /// The TLS fault that an error carries.
+    fn tls(&self, error: &io::Error) -> Option<MqttError> {
+        let fault = error.get_ref()?.downcast_ref::<rustls::Error>()?;
+        let client = self.tls?;
+        let text = explain::explain(fault, &explain::Peer { client, now: tls::now() });
+        Some(self.refused(text))
+    }
+
+    /// An error while the TLS handshake was under way.
+    pub fn handshake(&self, error: &io::Error) -> MqttError {
+        match error.kind() {
+            // A broker that expects MQTT closes on the first bytes of TLS.
+            io::ErrorKind::UnexpectedEof
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::BrokenPipe => self.network(explain::not_tls()),
+            _ => self.tls(error).unwrap_or_else(|| self.io(error)),
+        }
+    }
+
     pub fn io(&self, error: &io::Error) -> MqttError {
+        if let Some(fault) = self.tls(error) {
+            return fault;
+        }
         match error.kind() {
             io::ErrorKind::ConnectionRefused => {
                 self.network("nothing listens there: is the broker running, is the url right?")
@@ -132,9 +157,15 @@ impl Context<'_> {
 
     /// Something other than an MQTT answer to our greeting.
     pub fn unanswered(&self, what: &str) -> MqttError {
+        // With TLS 1.3 a broker judges our certificate after the handshake, and not all say why.
+        let hint = match self.tls.map(|client| client.own.is_some()) {
+            None => "does it want TLS (mqtts://, mostly port 8883)",
+            Some(true) => "does it refuse the client certificate (its log says why)",
+            Some(false) => "does it want a client certificate (cert_file, key_file)",
+        };
         self.network(format!(
-            "the other side {what}: is it an MQTT broker, does it want TLS (mqtts://), does it \
-             know this version of MQTT (version = 4 for 3.1.1)?"
+            "the other side {what}: is it an MQTT broker, {hint}, does it know this version of MQTT \
+             (version = 4 for 3.1.1)?"
         ))
     }
 

@@ -29,6 +29,8 @@ use std::time::Duration;
 pub use backoff::{BACKOFF_MAX, BACKOFF_MIN, Backoff, STABLE_AFTER};
 pub use error::{Full, MqttError, PublishError};
 
+use crate::tls;
+
 /// Keep-alives are brought into this range (seconds): the library refuses less than five, the
 /// protocol has sixteen bits.
 const KEEP_ALIVE_SECONDS: (u64, u64) = (5, 65_535);
@@ -61,6 +63,25 @@ pub struct Will {
     pub retain: bool,
 }
 
+/// What proves who we are and says whom we believe: what may change while the daemon runs. A new
+/// one holds from the next connection on.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Access {
+    /// User name.
+    pub username: Option<String>,
+    /// Password; sent only with a user name.
+    pub password: Option<String>,
+    /// TLS; `None`: plain TCP.
+    pub tls: Option<tls::Client>,
+}
+
+/// Without user name and password.
+impl std::fmt::Debug for Access {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Access").field("tls", &self.tls).finish_non_exhaustive()
+    }
+}
+
 /// How to connect.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Options {
@@ -76,6 +97,8 @@ pub struct Options {
     pub username: Option<String>,
     /// Password; sent only with a user name.
     pub password: Option<String>,
+    /// TLS; `None`: plain TCP.
+    pub tls: Option<tls::Client>,
     /// Longest silence before a ping; brought into 5 s to 65,535 s.
     pub keep_alive: Duration,
     /// `true`: the broker forgets session and subscriptions when the connection ends.
@@ -113,6 +136,7 @@ impl Options {
             client_id: client_id.into(),
             username: None,
             password: None,
+            tls: None,
             keep_alive: Duration::from_secs(30),
             clean: false,
             session_expiry: Duration::from_secs(24 * 3600),
@@ -125,13 +149,35 @@ impl Options {
         }
     }
 
-    /// The address in the form the library resolves: IPv6 addresses in brackets.
+    /// Connects with this from now on.
+    pub fn set_access(&mut self, access: Access) {
+        let Access { username, password, tls } = access;
+        (self.username, self.password, self.tls) = (username, password, tls);
+    }
+
+    /// The address in the form the library resolves. For TLS it is also the name that the broker's
+    /// certificate must be for, and that has no brackets.
     fn address(&self) -> String {
+        if self.tls.is_none() { self.bracketed() } else { self.host.clone() }
+    }
+
+    fn bracketed(&self) -> String {
         if self.host.parse::<std::net::Ipv6Addr>().is_ok() {
             format!("[{}]", self.host)
         } else {
             self.host.clone()
         }
+    }
+
+    /// For the library; `None` without TLS.
+    fn transport(&self) -> Option<rumqttc::Transport> {
+        let config = self.tls.as_ref()?.config();
+        Some(rumqttc::Transport::tls_with_config(rumqttc::TlsConfiguration::Rustls(config)))
+    }
+
+    fn url(&self) -> String {
+        let scheme = if self.tls.is_some() { "mqtts" } else { "mqtt" };
+        format!("{scheme}://{}:{}", self.bracketed(), self.port)
     }
 
     fn keep_alive(&self) -> Duration {
@@ -149,6 +195,7 @@ impl std::fmt::Debug for Options {
             .field("version", &self.version)
             .field("client_id", &self.client_id)
             .field("username", &self.username)
+            .field("tls", &self.tls)
             .field("clean", &self.clean)
             .finish_non_exhaustive()
     }
@@ -265,7 +312,8 @@ pub fn connect(options: &Options) -> (Sender, Connection) {
         Sender { client, outgoing_max: Arc::clone(&outgoing_max), asked: Arc::clone(&asked) };
     let connection = Connection {
         event_loop,
-        broker: format!("mqtt://{}:{}", options.address(), options.port),
+        broker: options.url(),
+        tls: options.tls.clone(),
         keep_alive: options.keep_alive(),
         silence_max: options.keep_alive() + PATIENCE,
         max_packet,
@@ -442,6 +490,7 @@ enum Seen {
 pub struct Connection {
     event_loop: EventLoop,
     broker: String,
+    tls: Option<tls::Client>,
     keep_alive: Duration,
     silence_max: Duration,
     max_packet: u32,
@@ -493,6 +542,7 @@ impl Connection {
     async fn next(&mut self) -> Result<Event, MqttError> {
         let context = error::Context {
             broker: &self.broker,
+            tls: self.tls.as_ref(),
             max_packet: self.max_packet,
             connected: self.phase != Phase::Connecting,
         };

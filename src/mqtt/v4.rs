@@ -19,7 +19,9 @@ pub(super) fn options(options: &Options) -> MqttOptions {
         .set_inflight(options.inflight.max(1))
         .set_max_packet_size(limit, limit)
         .set_manual_acks(true);
-    // TLS goes here: `set_transport`.
+    if let Some(transport) = options.transport() {
+        library.set_transport(transport);
+    }
     if let Some(username) = &options.username {
         library.set_credentials(username, options.password.as_deref().unwrap_or_default());
     }
@@ -96,6 +98,7 @@ pub(super) fn error(error: &ConnectionError, context: &Context<'_>) -> MqttError
         ConnectionError::MqttState(state) => state_error(state, context),
         ConnectionError::NetworkTimeout | ConnectionError::FlushTimeout => context.timeout(),
         ConnectionError::Io(error) => context.io(error),
+        ConnectionError::Tls(rumqttc::TlsError::Io(error)) => context.handshake(error),
         ConnectionError::ConnectionRefused(code) => match code {
             ConnectReturnCode::RefusedProtocolVersion => context.bad_version(),
             ConnectReturnCode::BadClientId => context.bad_client_id(),

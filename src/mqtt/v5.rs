@@ -30,7 +30,9 @@ pub(super) fn options(options: &Options) -> MqttOptions {
         .set_connection_timeout(PATIENCE.as_secs())
         .set_network_options(super::network_options(options))
         .set_manual_acks(true);
-    // TLS goes here: `set_transport`.
+    if let Some(transport) = options.transport() {
+        library.set_transport(transport);
+    }
     if let Some(username) = &options.username {
         library.set_credentials(username, options.password.as_deref().unwrap_or_default());
     }
@@ -158,6 +160,7 @@ pub(super) fn error(error: &ConnectionError, context: &Context<'_>) -> MqttError
         ConnectionError::MqttState(state) => state_error(state, context),
         ConnectionError::Timeout(_) => context.timeout(),
         ConnectionError::Io(error) => context.io(error),
+        ConnectionError::Tls(rumqttc::TlsError::Io(error)) => context.handshake(error),
         ConnectionError::ConnectionRefused(code) => refused(*code, context),
         ConnectionError::NotConnAck(_) => context.unanswered("did not answer as a broker does"),
         other => context.network(other),

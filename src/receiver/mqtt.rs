@@ -80,6 +80,8 @@ pub enum Received {
 pub struct Receiver {
     /// How to connect.
     pub options: mqtt::Options,
+    /// Password and certificates; a change makes a new connection.
+    pub access: watch::Receiver<mqtt::Access>,
     /// What to subscribe to; a change makes a new connection.
     pub filters: watch::Receiver<Vec<(String, u8)>>,
     /// While true there is no connection (disk full, clock awaited); the broker keeps messages.
@@ -116,7 +118,8 @@ impl Receiver {
                 return;
             }
             if self.must_end() {
-                // We let go of it ourselves: to stop, to pause, or for other subscriptions.
+                // We let go of it ourselves: to stop, to pause, for other subscriptions, or with
+                // new certificates.
                 continue;
             }
             let wait = backoff.next_wait(jitter());
@@ -148,11 +151,14 @@ impl Receiver {
         tokio::select! {
             () = tokio::time::sleep(wait) => {}
             _ = self.stop.changed() => {}
+            // Perhaps just what was missing; seen again by the next connection.
+            Ok(()) = self.access.changed() => {}
         }
     }
 
     fn must_end(&self) -> bool {
-        let changed = self.filters.has_changed().unwrap_or(false);
+        let changed = self.filters.has_changed().unwrap_or(false)
+            || self.access.has_changed().unwrap_or(false);
         *self.stop.borrow() || changed || self.paused.load(Ordering::Relaxed)
     }
 
@@ -163,6 +169,7 @@ impl Receiver {
         subscribed: &mut Option<Subscriptions>,
         hand_on: &impl Fn(Received) -> bool,
     ) -> Option<MqttError> {
+        self.options.set_access(self.access.borrow_and_update().clone());
         let (sender, mut connection) = mqtt::connect(&self.options);
         let mut chunk = Chunk::default();
         let filters = self.filters.borrow_and_update().clone();

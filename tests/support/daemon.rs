@@ -88,7 +88,8 @@ impl Settings {
         self
     }
 
-    fn text(&self, state: &Path) -> String {
+    /// The whole file.
+    pub fn text(&self, state: &Path) -> String {
         let Settings { broker, mqtt, subscribe, batch, results, rest } = self;
         format!(
             "[gateway]\nid = 'gw'\n[batch]\n{batch}[state]\npath = '{}'\n[clock]\ntrust = 'always'\n\

@@ -1,0 +1,181 @@
+//! Passwords, keys and certificates of the running daemon: handed to whoever connects, replaced on
+//! SIGHUP without a restart.
+//!
+//! Edge. A new [`Access`] reaches its connection over a watch channel; the connection ends at a
+//! point where nothing is lost and comes again with it. What has not changed stays connected.
+
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+
+use crate::config::access::{Door, Loaded, judge};
+use crate::config::{Config, Login};
+use crate::http::CertificateInfo;
+use crate::mqtt::Access;
+use crate::secret::Fault;
+use crate::tls;
+
+/// How often certificates near their end are warned of.
+const WARN_EVERY: Duration = Duration::from_secs(24 * 3600);
+
+/// One login and who uses its access.
+struct Line {
+    /// `mqtt`, or the forward's name.
+    name: String,
+    login: Login,
+    access: watch::Sender<Access>,
+}
+
+/// See the module.
+pub struct Accesses {
+    mqtt: Line,
+    forwards: Vec<Line>,
+    door: watch::Sender<Door>,
+    /// What is in use, and the configuration that it was read from.
+    loaded: Loaded,
+    config: Config,
+    warned: Option<Instant>,
+}
+
+impl Accesses {
+    /// Reads what the configuration names.
+    ///
+    /// # Errors
+    /// All faults, a line each.
+    pub fn read(config: &Config) -> Result<Accesses, String> {
+        let loaded = Loaded::read(config).map_err(lines)?;
+        let line = |name: &str, login: &Login, access: &Access| Line {
+            name: name.to_owned(),
+            login: login.clone(),
+            access: watch::Sender::new(access.clone()),
+        };
+        let forwards = config.forwards.iter().zip(&loaded.forwards);
+        Ok(Accesses {
+            mqtt: line("mqtt", &config.mqtt.login, &loaded.mqtt),
+            forwards: forwards.map(|(f, access)| line(&f.name, &f.login, access)).collect(),
+            door: watch::Sender::new(loaded.http.clone()),
+            loaded,
+            config: config.clone(),
+            warned: None,
+        })
+    }
+
+    /// Of the site's broker.
+    pub fn mqtt(&self) -> watch::Receiver<Access> {
+        self.mqtt.access.subscribe()
+    }
+
+    /// Of the forward with this index.
+    pub fn forward(&self, index: usize) -> watch::Receiver<Access> {
+        match self.forwards.get(index) {
+            Some(line) => line.access.subscribe(),
+            None => watch::Sender::new(Access::default()).subscribe(),
+        }
+    }
+
+    /// Of the page.
+    pub fn door(&self) -> watch::Receiver<Door> {
+        self.door.subscribe()
+    }
+
+    /// Reads what a new configuration names; [`adopt`](Self::adopt) puts it to use.
+    ///
+    /// # Errors
+    /// All faults, a line each; among them a new certificate that is not valid now.
+    pub fn prepare(&self, config: &Config) -> Result<Loaded, String> {
+        let loaded = Loaded::read(config).map_err(lines)?;
+        let before = self.loaded.own(&self.config);
+        let now = tls::now();
+        let bad: Vec<String> = loaded
+            .own(config)
+            .iter()
+            .filter(|own| before.iter().all(|old| old.certificate != own.certificate))
+            .filter_map(|own| judge(own, now).filter(|(bad, _)| *bad).map(|(_, text)| text))
+            .collect();
+        if bad.is_empty() { Ok(loaded) } else { Err(bad.join("\n")) }
+    }
+
+    /// Puts it to use where it differs. A login of another broker waits for the restart that the
+    /// rest of it waits for.
+    pub fn adopt(&mut self, loaded: Loaded, config: &Config) {
+        let adopt = |line: &mut Line, login: &Login, access: &Access| {
+            if !line.login.same_session(login) {
+                return;
+            }
+            line.login.clone_from(login);
+            let changed = line.access.send_if_modified(|current| {
+                let changed = current != access;
+                current.clone_from(access);
+                changed
+            });
+            if changed {
+                tracing::info!(used_by = %line.name, "password or certificates changed: connecting with the new ones");
+            }
+        };
+        adopt(&mut self.mqtt, &config.mqtt.login, &loaded.mqtt);
+        for (forward, access) in config.forwards.iter().zip(&loaded.forwards) {
+            if let Some(line) = self.forwards.iter_mut().find(|line| line.name == forward.name) {
+                adopt(line, &forward.login, access);
+            }
+        }
+        // Where the page listens stays until a restart; without TLS or token it may not be left.
+        if config.http.listen == self.config.http.listen {
+            let changed = self.door.send_if_modified(|current| {
+                let changed = *current != loaded.http;
+                current.clone_from(&loaded.http);
+                changed
+            });
+            if changed {
+                tracing::info!(used_by = "http", "certificate or token of the page changed");
+            }
+        }
+        self.loaded = loaded;
+        self.config = config.clone();
+        self.warned = None;
+    }
+
+    /// Warns of certificates that end soon, once a day and after each change.
+    pub fn warn(&mut self) {
+        if self.warned.is_some_and(|at| at.elapsed() < WARN_EVERY) {
+            return;
+        }
+        self.warned = Some(Instant::now());
+        let now = tls::now();
+        for own in self.loaded.own(&self.config) {
+            match judge(&own, now) {
+                Some((true, text)) => tracing::error!(used_by = own.used_by, "{text}"),
+                Some((false, text)) => tracing::warn!(used_by = own.used_by, "{text}"),
+                None => {}
+            }
+        }
+    }
+
+    /// For status and metrics: our own certificates, and those of the brokers last connected to.
+    pub fn certificates(&self) -> Vec<CertificateInfo> {
+        let info = |used_by: &str, whose, not_after| CertificateInfo {
+            used_by: used_by.to_owned(),
+            whose,
+            not_after,
+        };
+        let mut found = Vec::new();
+        for line in std::iter::once(&self.mqtt).chain(&self.forwards) {
+            let access = line.access.borrow();
+            let Some(client) = &access.tls else { continue };
+            if let Some(own) = &client.own {
+                found.push(info(&line.name, "own", own.not_after));
+            }
+            if let Some(not_after) = client.broker_not_after() {
+                found.push(info(&line.name, "broker", not_after));
+            }
+        }
+        if let Some(server) = &self.door.borrow().tls {
+            found.push(info("http", "own", server.certificate.not_after));
+        }
+        found
+    }
+}
+
+fn lines(faults: Vec<Fault>) -> String {
+    let lines: Vec<String> = faults.into_iter().map(|fault| fault.text).collect();
+    lines.join("\n")
+}
