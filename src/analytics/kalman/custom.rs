@@ -36,7 +36,7 @@ enum Dynamics<const N: usize> {
     /// From each row to the next.
     PerReading(Transition<N>),
     /// As many steps as fit between two rows, each of so many seconds.
-    PerStep(Transition<N>, f64),
+    Steps(Transition<N>, f64),
     PerSecond(Generator<N>),
 }
 
@@ -80,7 +80,7 @@ impl<const N: usize> System<N> {
             } else {
                 let transition = Transition { matrix: f, offset: SVector::zeros(), noise };
                 match custom.step {
-                    Some(step) => Dynamics::PerStep(transition, step as f64 / SECOND as f64),
+                    Some(step) => Dynamics::Steps(transition, step as f64 / SECOND as f64),
                     None => Dynamics::PerReading(transition),
                 }
             },
@@ -103,7 +103,7 @@ impl<const N: usize> System<N> {
     pub fn transition(&self, dt: f64) -> Transition<N> {
         match &self.dynamics {
             Dynamics::PerReading(transition) => *transition,
-            Dynamics::PerStep(transition, step) => power(transition, (dt / step).round() as u64),
+            Dynamics::Steps(transition, step) => power(transition, (dt / step).round() as u64),
             Dynamics::PerSecond(generator) => generator.transition(dt),
         }
     }
