@@ -48,8 +48,22 @@ deny: ## licences, sources and (where there is a snapshot) advisories of the dep
 	@.ci/deny
 
 .PHONY: unit
-unit: ## check the systemd unit, where systemd's tools are installed
+unit: ## check the systemd units, where systemd's tools are installed
 	@.ci/unit
+
+# Built with the same features as the packages of other targets, by the same scripts.
+.PHONY: deb
+deb: packages ## build this machine's package (amd64) into target/debian
+	@cross/build.sh x86_64-unknown-linux-gnu
+	@cross/deb.sh x86_64-unknown-linux-gnu
+
+.PHONY: nspawn
+nspawn: ## test the package under a real systemd, in a container (as root); SUITES="bookworm trixie"
+	@systemd/tests/run.sh $(SUITES)
+
+.PHONY: reproducible
+reproducible: packages ## build program and package twice, compare the bytes
+	@cross/reproducible.sh
 
 .PHONY: check
 check: packages ## does it compile, in each combination of features

@@ -61,6 +61,7 @@ fn update(criterion: &mut Criterion) {
             q: vec![vec![1e-4, 0.0, 0.0], vec![0.0, 1e-3, 0.0], vec![0.0, 0.0, 1e-3]],
             r: vec![vec![0.25]],
             per_second,
+            step: None,
             ..CustomSettings::default()
         }),
         ..KalmanSettings::default()

@@ -99,6 +99,7 @@ impl Invented {
             kind: "gauge",
             kind_from: "readings",
             model: if self.trend { "trend" } else { "level" }.to_owned(),
+            vector: None,
             noise: None,
             forecast: last.filter(|_| self.forecast).map(|&(at, ..)| self.forecast(at)),
             alarms: self

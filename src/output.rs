@@ -149,6 +149,45 @@ pub struct Estimate {
     pub clock_untrusted: bool,
 }
 
+/// The Kalman posterior after one row of a filter over several metrics. Lists are in the order of
+/// `metrics`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct VectorEstimate {
+    /// Device name.
+    pub device: Arc<str>,
+    /// The filter's name.
+    pub metric: Arc<str>,
+    /// Event time of the row.
+    #[serde(serialize_with = "time")]
+    pub time: EventTime,
+    /// The metrics that make up a row.
+    pub metrics: Vec<String>,
+    /// Their readings; null: missing in this row.
+    pub reading: Vec<Option<f64>>,
+    /// What each metric measures, without its noise: H·x. Null while that is not known.
+    pub level: Vec<Option<f64>>,
+    /// Its variance: the diagonal of H·P·Hᵀ.
+    pub variance: Vec<Option<f64>>,
+    /// Reading minus prediction; null where it is missing, or nothing was expected.
+    pub innovation: Vec<Option<f64>>,
+    /// Normalised innovation squared of the row; null while nothing is expected of it.
+    pub nis: Option<f64>,
+    /// Components that it is made of: its degrees of freedom.
+    pub dof: usize,
+    /// Units of the metrics.
+    pub unit: Vec<Option<String>>,
+    /// Mean of the state (time unit: second); null until all of it is known.
+    pub state: Option<Vec<f64>>,
+    /// Its covariance, by rows.
+    pub covariance: Option<Vec<Vec<f64>>>,
+    /// Set when the gate rejected this row.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub gated: bool,
+    /// Set while the gateway's clock is not trusted.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub clock_untrusted: bool,
+}
+
 /// A forecast of slot means. Element h − 1 is the mean of the slot that starts at
 /// `origin + (h − 1)·step`.
 #[derive(Clone, Debug, PartialEq, Serialize)]

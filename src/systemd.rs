@@ -13,6 +13,10 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+pub mod activation;
+#[cfg(feature = "systemd")]
+pub mod journal;
+
 /// Longest status text sent, in bytes; systemd cuts off at a few kilobytes.
 const STATUS_MAX: usize = 512;
 
@@ -78,6 +82,13 @@ impl Notifier {
     /// ([`monotonic_usec`]); systemd waits for the next [`ready`](Self::ready).
     pub fn reloading(&self, monotonic_usec: u64) {
         self.send(&[("RELOADING", "1"), ("MONOTONIC_USEC", &monotonic_usec.to_string())]);
+    }
+
+    /// Still starting: systemd waits for [`ready`](Self::ready) at least this much longer, whatever
+    /// `TimeoutStartSec=` says.
+    pub fn starting(&self, longer: Duration, status: &str) {
+        let usec = longer.as_micros().to_string();
+        self.send(&[("EXTEND_TIMEOUT_USEC", &usec), ("STATUS", &one_line(status))]);
     }
 
     /// The daemon is about to end.
@@ -211,6 +222,8 @@ mod tests {
         assert_eq!(manager.heard(), "WATCHDOG=1\n");
         notifier.reloading(42);
         assert_eq!(manager.heard(), "RELOADING=1\nMONOTONIC_USEC=42\n");
+        notifier.starting(Duration::from_secs(2), "recovering");
+        assert_eq!(manager.heard(), "EXTEND_TIMEOUT_USEC=2000000\nSTATUS=recovering\n");
         notifier.stopping();
         assert_eq!(manager.heard(), "STOPPING=1\n");
     }

@@ -19,3 +19,5 @@ mod forward;
 mod lifecycle;
 #[path = "daemon/results.rs"]
 mod results;
+#[path = "daemon/vector.rs"]
+mod vector;

@@ -103,10 +103,9 @@ fn synthetic(seed: u64) -> Vec<Reading> {
     let mut rng = Rng::new(seed);
     let mut readings = Vec::new();
     let devices = [("level", 7), ("trend", 11), ("given", 5), ("off", 13), ("slow", 300)];
-    for (i, (device, interval)) in devices.into_iter().enumerate() {
-        // No two at once: in their group, which of them is first would be for the batch to say.
-        let start = START + i as i64 * 1000;
-        let (mut time, mut level, mut slope) = (start, 20.0, 0.0);
+    for (device, interval) in devices {
+        // Often two at once: in their group, which of them is first is not for the batches to say.
+        let (mut time, mut level, mut slope) = (START, 20.0, 0.0);
         while time < START + 6 * 3600 * SECOND {
             let noise = (rng.below(2001) as f64 - 1000.0) / 1000.0;
             slope += noise / 1000.0;
@@ -122,7 +121,7 @@ fn synthetic(seed: u64) -> Vec<Reading> {
             };
             readings.push(reading(device, time, (value * 100.0).round() / 100.0));
             let gap = if rng.below(400) == 0 { 900 } else { 0 };
-            let jitter = rng.below(1000) as i64 * SECOND / 1000;
+            let jitter = rng.below(10) as i64 * SECOND / 10;
             time += (interval + gap) * SECOND + jitter;
         }
     }

@@ -6,6 +6,9 @@ use std::process::{Command, Output};
 
 use serde_json::Value;
 
+#[path = "replay/vector.rs"]
+mod vector;
+
 const WEIR: &str = env!("CARGO_BIN_EXE_weir");
 
 fn data(path: &str) -> PathBuf {

@@ -1,18 +1,15 @@
 //! Metrics computed from others: an expression, and the join of its inputs by event time.
 //!
-//! Pure. A *row* is one event time with the inputs that have a reading of it. It is evaluated when
-//! all inputs have one, or when a later time was seen (by more than `hold`), or after attended time
-//! `lateness`; an input without one stands with its last value, if that is not too old. So, for
-//! readings in event order, what is evaluated does not depend on how they are cut into batches.
+//! Pure. A row of the [`join`](super::join) is evaluated when it leaves; an input without a reading
+//! of its time stands with its last value, if that is not too old.
 
 use exmex::{Express, FlatEx};
 use serde::{Deserialize, Serialize};
 
+use super::join::{Join, Row};
 use super::settings::DeriveSettings;
 use crate::reading::{AttendedTime, EventTime, Finite};
 
-/// Rows that wait at most; beyond that the earliest is evaluated as it is.
-pub const ROWS_MAX: usize = 64;
 /// Most inputs of an expression.
 pub const INPUTS_MAX: usize = 16;
 /// Longest expression, in bytes.
@@ -120,31 +117,11 @@ impl DerivePlan {
     }
 }
 
-/// An event time whose inputs are gathered.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct Row {
-    #[serde(rename = "t")]
-    time: EventTime,
-    /// By input.
-    #[serde(rename = "v")]
-    values: Vec<Option<Finite>>,
-    /// Attended time at which it is evaluated whatever is missing.
-    #[serde(rename = "d")]
-    deadline: AttendedTime,
-}
-
 /// The state of the join.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Derived {
-    /// In event order.
-    #[serde(rename = "r", default, skip_serializing_if = "Vec::is_empty")]
-    rows: Vec<Row>,
-    /// Largest event time seen.
-    #[serde(rename = "x")]
-    newest: Option<EventTime>,
-    /// Event time of the last row evaluated; what comes for it or before is too late.
-    #[serde(rename = "e")]
-    evaluated: Option<EventTime>,
+    #[serde(flatten)]
+    join: Join,
     /// Last value of each input.
     #[serde(rename = "l")]
     last: Vec<Option<(EventTime, Finite)>>,
@@ -160,50 +137,25 @@ impl Derived {
     pub fn take(
         &mut self,
         plan: &DerivePlan,
-        (input, time, value): (usize, EventTime, Finite),
+        reading: (usize, EventTime, Finite),
         deadline: AttendedTime,
     ) -> bool {
-        let inputs = plan.expression.inputs().len();
-        if input >= inputs || self.evaluated.is_some_and(|evaluated| time <= evaluated) {
-            return false;
-        }
-        self.newest = self.newest.max(Some(time));
-        let at = self.rows.partition_point(|row| row.time < time);
-        if self.rows.get(at).is_none_or(|row| row.time != time) {
-            self.rows.insert(at, Row { time, values: vec![None; inputs], deadline });
-        }
-        if let Some(slot) = self.rows.get_mut(at).and_then(|row| row.values.get_mut(input)) {
-            *slot = Some(value);
-        }
-        true
+        self.join.take(plan.expression.inputs().len(), reading, deadline)
     }
 
     /// The rows whose turn has come, in event order.
     pub fn ready(&mut self, plan: &DerivePlan, hold: i64) -> Vec<Evaluated> {
-        let newest = self.newest;
-        let excess = self.rows.len().saturating_sub(ROWS_MAX);
-        let mut results = Vec::new();
-        while let Some(row) = self.rows.first() {
-            let is_passed = newest.is_some_and(|newest| newest.nanos() > row.time.nanos() + hold);
-            let is_full = row.values.iter().all(Option::is_some);
-            if !(is_passed || is_full || results.len() < excess) {
-                break;
-            }
-            let row = self.rows.remove(0);
-            results.push(self.evaluate(plan, &row));
-        }
-        results
+        let rows = self.join.ready(hold);
+        rows.iter().map(|row| self.evaluate(plan, row)).collect()
     }
 
     /// The rows that have waited until `attended`, with all before them.
     pub fn due(&mut self, plan: &DerivePlan, attended: AttendedTime) -> Vec<Evaluated> {
-        let due = self.rows.iter().rposition(|row| row.deadline <= attended);
-        let rows: Vec<Row> = self.rows.drain(..due.map_or(0, |at| at + 1)).collect();
+        let rows = self.join.due(attended);
         rows.iter().map(|row| self.evaluate(plan, row)).collect()
     }
 
     fn evaluate(&mut self, plan: &DerivePlan, row: &Row) -> Evaluated {
-        self.evaluated = Some(row.time);
         self.last.resize(row.values.len(), None);
         for (last, value) in self.last.iter_mut().zip(&row.values) {
             if let &Some(value) = value {
@@ -221,14 +173,12 @@ impl Derived {
 
     /// When the next row is evaluated without further readings.
     pub fn next_deadline(&self) -> Option<AttendedTime> {
-        self.rows.iter().map(|row| row.deadline).min()
+        self.join.next_deadline()
     }
 
     /// The clock stepped back: nothing after `to` can have been measured.
     pub fn rewind(&mut self, to: EventTime) {
-        self.rows.retain(|row| row.time <= to);
-        self.newest = self.newest.map(|time| time.min(to));
-        self.evaluated = self.evaluated.map(|time| time.min(to));
+        self.join.rewind(to);
         for last in self.last.iter_mut().flatten() {
             last.0 = last.0.min(to);
         }
@@ -236,10 +186,7 @@ impl Derived {
 
     /// Bytes on the heap.
     pub fn heap_bytes(&self) -> usize {
-        let values: usize = self.rows.iter().map(|row| row.values.capacity()).sum();
-        self.rows.capacity() * size_of::<Row>()
-            + values * size_of::<Option<Finite>>()
-            + self.last.capacity() * size_of::<Option<(EventTime, Finite)>>()
+        self.join.heap_bytes() + self.last.capacity() * size_of::<Option<(EventTime, Finite)>>()
     }
 }
 
@@ -364,17 +311,5 @@ mod tests {
             &[(0, 1, 1.0), (0, 2, 2.0), (1, 1, 9.0)],
             &[(1, Some(901.0)), (2, Some(902.0))],
         );
-    }
-
-    #[test]
-    fn rows_are_bounded() {
-        let (plan, mut derived) = (plan(SECOND), Derived::default());
-        let mut evaluated = 0;
-        for second in 0..1000 {
-            derived.take(&plan, (0, at(second), Finite::new(0.0).unwrap()), AttendedTime(0));
-            evaluated += derived.ready(&plan, i64::MAX / 4).len();
-            assert!(derived.rows.len() <= ROWS_MAX);
-        }
-        assert_eq!(evaluated, 1000 - ROWS_MAX);
     }
 }

@@ -24,11 +24,14 @@ pub enum UnitKind {
     Group,
     /// Computed from other metrics of its device.
     Derived,
+    /// A filter over several metrics of its device.
+    Vector,
 }
 
 impl UnitKind {
     /// All, in the order of their numbers in frames.
-    pub const ALL: [UnitKind; 3] = [UnitKind::Series, UnitKind::Group, UnitKind::Derived];
+    pub const ALL: [UnitKind; 4] =
+        [UnitKind::Series, UnitKind::Group, UnitKind::Derived, UnitKind::Vector];
 
     /// A series that is read, and is counted where readings are.
     pub fn is_series(&self) -> bool {

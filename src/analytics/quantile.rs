@@ -87,6 +87,24 @@ pub fn chi_square_quantile(p: f64, dof: u32) -> f64 {
     2.0 * x
 }
 
+/// The probability that a chi-square variable of `dof` degrees of freedom (1 or more) exceeds `x`;
+/// 0 where that is below the smallest number.
+///
+/// Abramowitz and Stegun (1964), 26.4.19 with 6.5.29 and 6.5.31.
+pub fn chi_square_tail(x: f64, dof: u32) -> f64 {
+    if x.is_nan() || dof == 0 {
+        return f64::NAN;
+    }
+    if x <= 0.0 {
+        return 1.0;
+    }
+    // Beyond it exp(−x/2) is 0 for any number of degrees of use here, and a sum of terms of it nothing.
+    if x > 1e5 {
+        return 0.0;
+    }
+    (-gamma_excess(f64::from(dof) / 2.0, x / 2.0, 1.0)).clamp(0.0, 1.0)
+}
+
 /// P(`shape`, `x`) − `p`, computed on the side (P or 1 − P) where no digits cancel.
 fn gamma_excess(shape: f64, x: f64, p: f64) -> f64 {
     let front = exp(shape * log(x) - x - lgamma(shape));

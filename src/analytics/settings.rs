@@ -18,6 +18,7 @@ mod group;
 mod kalman;
 mod kind;
 mod layer;
+mod vector;
 mod window;
 
 pub use alarm::{DETECTOR_NAMES, THRESHOLDS_MAX, ThresholdSettings};
@@ -32,6 +33,7 @@ pub use group::{GroupSettings, KEY};
 pub use kalman::{KalmanInitial, KalmanModel, KalmanOutliers, KalmanPatch, KalmanSettings};
 pub use kind::{Kind, KindSetting, scaled};
 pub use layer::{Conflict, Layer, Patch};
+pub use vector::{DeviceVector, VectorSettings};
 pub use window::{Align, WindowSettings};
 
 /// Nanoseconds in an hour.

@@ -1,4 +1,5 @@
-//! Log lines, to standard error.
+//! Log lines, to standard error; where that is the journal (and libsystemd is there), as journal
+//! entries with fields.
 
 use std::io::{self, IsTerminal};
 
@@ -21,6 +22,10 @@ pub fn init(log: &Log) -> Result<(), String> {
     let filter = filter(log.level, std::env::var(LEVEL_VARIABLE).ok().as_deref())?;
     let layer = tracing_subscriber::fmt::layer().with_writer(io::stderr);
     let layer = match log.format {
+        #[cfg(feature = "systemd")]
+        LogFormat::Text if crate::systemd::journal::is_standard_error() => {
+            crate::systemd::journal::Journal.boxed()
+        }
         LogFormat::Text => layer.with_ansi(io::stderr().is_terminal()).boxed(),
         LogFormat::Json => layer.json().flatten_event(true).boxed(),
     };

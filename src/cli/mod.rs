@@ -15,7 +15,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::config::{Config, Faults};
 
@@ -55,6 +55,11 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Explain(args) => explain::run(&args, config),
         Command::Replay(args) => replay::run(&args, config),
     }
+}
+
+/// The definition of the command line, for man pages and completions.
+pub fn definition() -> clap::Command {
+    Cli::command()
 }
 
 /// Parses the command line, runs the command, says once what failed.

@@ -7,6 +7,7 @@ use tokio::sync::watch;
 use super::{Failure, config_path, load_config, logging};
 use crate::clock::Clock;
 use crate::daemon;
+use crate::systemd::activation::Sockets;
 
 /// Run the daemon: readings in, results and aggregates out
 ///
@@ -19,6 +20,9 @@ pub struct Args {}
 /// # Errors
 /// A bad configuration; whatever ends the daemon.
 pub fn run(_: &Args, path: Option<&Path>) -> Result<(), Failure> {
+    // First: it changes the environment, which only a process without threads may.
+    let socket =
+        Sockets::from_env().and_then(|sockets| sockets.only("http")).map_err(Failure::Runtime)?;
     let config = load_config(path)?;
     logging::init(&config.log).map_err(Failure::Usage)?;
     for warning in &config.warnings {
@@ -38,6 +42,7 @@ pub fn run(_: &Args, path: Option<&Path>) -> Result<(), Failure> {
         path: Some(config_path(path).to_owned()),
         clock: Clock::system(),
         stop: stopped,
+        socket,
         started: Box::new(|page, _| {
             if let Some(page) = page {
                 tracing::info!("page and metrics at {page}");

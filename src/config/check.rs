@@ -4,12 +4,15 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::access;
-use super::units::about_size;
+use super::units::{about_size, format_duration};
 use super::{Config, Mqtt};
-use crate::analytics::derive::{Expression, ROWS_MAX};
+use crate::analytics::derive::Expression;
 use crate::analytics::holt_winters::ForecastPlan;
+use crate::analytics::join::ROWS_MAX;
 use crate::analytics::kalman::KalmanPlan;
-use crate::analytics::settings::{KalmanModel, KindSetting, Layer, Settings, WindowSettings};
+use crate::analytics::settings::{
+    CustomSettings, KalmanModel, KindSetting, Layer, Settings, VectorSettings, WindowSettings,
+};
 
 /// What things cost. All estimates of size are here and nowhere else; measured values go here.
 #[derive(Clone, Debug, PartialEq)]
@@ -49,7 +52,8 @@ pub struct MemoryModel {
     pub alarm: u64,
     /// A member of a group or input of a derived metric: its readings remembered there too; bytes.
     pub member: u64,
-    /// A row of a derived metric that waits, and each input in it; bytes.
+    /// A row of a derived metric or a filter over several metrics that waits, and each input in it;
+    /// bytes.
     pub row: (u64, u64),
     /// An outbox and its client; bytes, besides two messages.
     pub forward: u64,
@@ -155,7 +159,18 @@ impl MemoryModel {
                 Expression::parse(&derive.expression).map_or(0, |e| e.inputs().len()) as u64;
             ROWS_MAX as u64 * (self.row.0 + inputs * self.row.1) + inputs * self.member
         });
-        self.dearest_series(config) + derived.fold(groups, u64::max)
+        let series = self.dearest_series(config) + derived.fold(groups, u64::max);
+        let vectors = config.layers.iter().filter_map(|layer| layer.patch.vector.as_ref());
+        vectors.map(|vector| self.vector_bytes(&vector.custom)).fold(series, u64::max)
+    }
+
+    /// Bytes of a filter over several metrics of one device: rows that wait, its members' readings
+    /// remembered, mean and two factors (as much again while diffuse), four rejected rows.
+    fn vector_bytes(&self, custom: &CustomSettings) -> u64 {
+        let (n, width) = (custom.states() as u64, custom.metrics.len() as u64);
+        let row = self.row.0 + width * self.row.1;
+        let state = 8 * (2 * n * n + 3 * n) + 32;
+        self.series + self.detectors + (ROWS_MAX as u64 + 5) * row + width * self.member + state
     }
 
     /// Bytes of the dearest series that a layer, or two that meet, can make with those that apply
@@ -341,6 +356,8 @@ fn summary(config: &Config, model: &MemoryModel) -> Vec<String> {
         "settings  {} layer(s) of profiles, devices and alarms",
         config.layers.len()
     ));
+    let vectors = config.layers.iter().filter_map(|layer| layer.patch.vector.as_ref());
+    lines.extend(vectors.map(vector_line));
     lines.push(format!(
         "memory    at worst {}: {} series of {} each, {} for the rest",
         about_size(model.total_bytes(config)),
@@ -365,6 +382,17 @@ fn summary(config: &Config, model: &MemoryModel) -> Vec<String> {
         lines.push(format!("disk      outbox at most {} below {folder}", about_size(outboxes)));
     }
     lines
+}
+
+fn vector_line(vector: &VectorSettings) -> String {
+    let custom = &vector.custom;
+    let steps = match (custom.per_second, custom.step) {
+        (true, _) => "in continuous time".to_owned(),
+        (_, Some(step)) => format!("in steps of {}", format_duration(step)),
+        _ => "a step for each row".to_owned(),
+    };
+    let (name, states) = (&vector.name, custom.states());
+    format!("vector    {name}: {} ({states} state(s), {steps})", vector.metrics().join(", "))
 }
 
 fn broker_warning(mqtt: &Mqtt) -> String {

@@ -192,7 +192,8 @@ fn compose(cx: &Context<'_>, tree: &Table) -> Config {
     if !results.enabled && placed.is_empty() {
         cx.warn("results are off and there is no [[forward]]: nothing leaves weir".to_owned());
     }
-    let layers = profile::layers(&root);
+    let derives = derive::derives(&root);
+    let layers = profile::layers(&root, &derives);
     Config {
         batch: stations::batch(&root),
         state: stations::state(&root),
@@ -202,7 +203,7 @@ fn compose(cx: &Context<'_>, tree: &Table) -> Config {
         mqtt,
         results,
         forwards: placed.into_iter().map(|(forward, _)| forward).collect(),
-        derives: derive::derives(&root),
+        derives,
         groups: group::groups(&root, &layers),
         layers,
         http: stations::http(&root),

@@ -7,6 +7,7 @@ use crate::reading::SECOND;
 mod detectors;
 mod forecast;
 mod kalman;
+mod vector;
 mod window;
 
 const DAY: i64 = 86_400 * SECOND;
@@ -59,6 +60,7 @@ pub(super) fn patch(r: &TableReader<'_, '_>, spots: &mut KeySpots) -> Patch {
             note(key, &at.spot);
         }
     }
+    let (kalman, vector) = kalman::kalman(r, &mut note);
     Patch {
         unit: unit.map(|at| at.value),
         kind: kind.map(|at| at.value),
@@ -68,11 +70,12 @@ pub(super) fn patch(r: &TableReader<'_, '_>, spots: &mut KeySpots) -> Patch {
         valid,
         lateness: lateness.map(|at| at.value),
         hold: hold.map(|at| at.value),
-        kalman: kalman::kalman(r, &mut note),
+        kalman,
         windows: window::windows(r),
         forecast: forecast::forecast(r, &mut note),
         alarms: detectors::detectors(r),
         threshold: None,
+        vector,
     }
 }
 

@@ -25,7 +25,7 @@ struct Placed {
 const ALARMS_MAX: usize = 1000;
 
 /// All layers: profiles in order, then devices in order, then alarms in order.
-pub(super) fn layers(root: &TableReader<'_, '_>) -> Vec<Layer> {
+pub(super) fn layers(root: &TableReader<'_, '_>, derives: &[DeriveSettings]) -> Vec<Layer> {
     let mut placed = Vec::new();
     for r in root.sections("profile", &keys::PROFILE) {
         let (device, metric) = matches(&r);
@@ -44,6 +44,9 @@ pub(super) fn layers(root: &TableReader<'_, '_>) -> Vec<Layer> {
         placed.push(place(&r, r.here(), device, metric, patch, Vec::new()));
     }
     check_alarms(root, &placed[alarms..]);
+    for p in &placed {
+        check_vector(root, p, derives);
+    }
     if let Some(extra) = placed.get(LAYERS_MAX) {
         root.cx.fault_bare(
             &extra.here,
@@ -65,6 +68,32 @@ fn check_alarms(root: &TableReader<'_, '_>, placed: &[Placed]) {
     let alarms: Vec<alarm::Placed<'_>> =
         placed.iter().map(|p| alarm::Placed { layer: &p.layer, spot: &p.here }).collect();
     alarm::check(root, &alarms);
+}
+
+/// The metrics of a filter over several must be read, and its name must be free.
+fn check_vector(root: &TableReader<'_, '_>, placed: &Placed, derives: &[DeriveSettings]) {
+    let Placed { layer, spots, .. } = placed;
+    let spot = spots.iter().find(|(key, _)| *key == "kalman.metrics");
+    let (Some(vector), Some((_, spot))) = (&layer.patch.vector, spot) else { return };
+    let matched = |metric: &String| layer.metric.iter().any(|glob| glob_matches(glob, metric));
+    if let Some(metric) = vector.metrics().iter().find(|metric| !matched(metric)) {
+        let what = format!("has {metric:?}, which the table does not match");
+        let mend =
+            "write it in a [[profile]] that matches all of them, e.g. match = { device = \"*\" }";
+        root.cx.fault(spot, what, mend);
+    }
+    let meets = |derive: &&DeriveSettings| {
+        derive.device.iter().any(|a| layer.device.iter().any(|b| glob_meets(a, b)))
+    };
+    for derive in derives.iter().filter(meets) {
+        if vector.metrics().contains(&derive.name) {
+            let what = format!("has {:?}, which a [[derive]] computes", derive.name);
+            root.cx.fault(spot, what, "name metrics that are read");
+        } else if vector.name == derive.name {
+            let what = format!("makes {:?}, as a [[derive]] does", vector.name);
+            root.cx.fault(spot, what, "give one of the two another name");
+        }
+    }
 }
 
 fn place(

@@ -756,7 +756,7 @@ fn the_examples_load_without_warnings() {
         assert_eq!(config.warnings, Vec::<String>::new(), "{}", path.display());
         loaded += 1;
     }
-    assert_eq!(loaded, 4);
+    assert_eq!(loaded, 5);
 }
 
 /// Uncommenting the start configuration must give a good one: its comments are promises.
@@ -1042,5 +1042,149 @@ fn faults_of_groups_and_derived_metrics() {
     check(
         &(one + &derive("expression = 'u'\ndevice = '*b'")),
         "another [[derive]] makes this metric",
+    );
+}
+
+const VECTOR: &str = "[[profile]]\nmatch = { device = 'cart-*' }\n[profile.kalman]\nmodel = 'custom'\n\
+    metrics = ['position', 'speed']\nF = [[0, 1], [0, 0]]\nH = [[1, 0], [0, 1]]\n\
+    Q = [[0, 0], [0, 0.01]]\nR = [[0.04, 0], [0, 0.01]]\nper_second = true\n";
+
+#[test]
+fn a_filter_over_several_metrics_is_read() {
+    let config = config(VECTOR);
+    assert_eq!(config.warnings.iter().filter(|w| w.contains("kalman")).count(), 0);
+    let vector = config.layers[0].patch.vector.as_ref().unwrap();
+    assert_eq!((&*vector.name, vector.gate), ("position,speed", 0.9999));
+    assert_eq!(vector.metrics(), ["position", "speed"]);
+    // The series themselves keep the filter that they have.
+    let settings = config.settings("cart-1", "speed");
+    assert_eq!(settings, Settings::default());
+    let (settings, found) = DeviceVector::resolve(&config.layers, "cart-1", "position,speed");
+    assert_eq!(found.unwrap().settings, *vector);
+    assert!(settings.windows.is_empty() && settings.forecast.is_none());
+    assert_eq!(DeviceVector::resolve(&config.layers, "car", "position,speed").1, None);
+
+    // A device has its own, under the same name; lateness is its metrics' longest, units are theirs.
+    let text = format!(
+        "{VECTOR}name = 'motion'\n{}",
+        "[[profile]]\nmatch = { metric = 'speed' }\nlateness = '9s'\nunit = 'm/s'\n[[group]]\nname = 'g'\nmatch = {}\n\
+         [[device]]\nid = 'cart-7'\nkalman = { model = 'custom', name = 'motion', metrics = ['speed', 'position'], \
+         F = [[1]], H = [[1], [0.5]], Q = [[1]], R = [[1, 0], [0, 1]], step = '2s', gate = 1, \
+         initial = { state = [3], covariance = [[2]] } }\n[[derive]]\nname = 'other'\nexpression = 'speed'\n"
+    );
+    let config = super::tests::config(&text);
+    let resolve = |device| DeviceVector::resolve(&config.layers, device, "motion");
+    let (settings, found) = resolve("cart-7");
+    let found = found.unwrap();
+    assert_eq!(found.units, [Some("m/s".to_owned()), None]);
+    assert_eq!((settings.lateness, found.settings.gate), (9 * SECOND, 1.0));
+    assert_eq!(found.settings.custom.step, Some(2 * SECOND));
+    assert_eq!(found.settings.initial.as_ref().unwrap().state, [3.0]);
+    assert_eq!(resolve("cart-1").1.unwrap().settings.custom.states(), 2);
+    let report = super::check::check_on(
+        &config,
+        Path::new("weir.toml"),
+        &super::check::Host::default(),
+        &super::check::MemoryModel::default(),
+    );
+    let text = report.to_string();
+    assert!(
+        text.contains("vector    motion: position, speed (2 state(s), in continuous time)"),
+        "{text}"
+    );
+    assert!(
+        text.contains("vector    motion: speed, position (1 state(s), in steps of 2s)"),
+        "{text}"
+    );
+}
+
+#[test]
+fn faults_of_filters_over_several_metrics() {
+    #[track_caller]
+    fn check(from: &str, to: &str, expected: &str) {
+        assert!(VECTOR.contains(from), "{from}");
+        check_fault(&VECTOR.replace(from, to), expected);
+    }
+    let mend = "with one state for each metric write e.g. F = [[1.0, 0.0], [0.0, 1.0]], \
+        H = [[1.0, 0.0], [0.0, 1.0]], Q = [[0.01, 0.0], [0.0, 0.01]], R = [[0.25, 0.0], [0.0, 0.25]]";
+    check(
+        "H = [[1, 0], [0, 1]]",
+        "H = [[1, 0]]",
+        &format!(
+            "weir.toml:7:5: [[profile]] kalman.H = [[1, 0]]: has 1 row(s), metrics has 2: one row belongs to each; {mend}"
+        ),
+    );
+    check(
+        "Q = [[0, 0], [0, 0.01]]",
+        "Q = [[0, 1], [1, 0.01]]",
+        &format!(
+            "weir.toml:8:5: [[profile]] kalman.Q = [[0, 1], [1, 0.01]]: must be symmetric, positive semidefinite, 2 by 2; {mend}"
+        ),
+    );
+    check(
+        "R = [[0.04, 0], [0, 0.01]]",
+        "R = [[0.04, 0], [0, 0]]",
+        &format!(
+            "weir.toml:9:5: [[profile]] kalman.R = [[0.04, 0], [0, 0]]: must be positive on its diagonal: every reading has noise; {mend}"
+        ),
+    );
+    check(
+        "metrics = ['position', 'speed']",
+        "metrics = ['speed', 'speed']",
+        "weir.toml:5:11: [[profile]] kalman.metrics = ['speed', 'speed']: has \"speed\" twice; name each metric once, e.g. [\"flow\", \"pressure\"]",
+    );
+    check(
+        "F = [[0, 1], [0, 0]]\n",
+        "",
+        "weir.toml:3:1: [[profile]] kalman.F: missing; write e.g. F = [[1.0]]",
+    );
+    check(
+        "model = 'custom'\n",
+        "",
+        "weir.toml:4:11: [[profile]] kalman.metrics = ['position', 'speed']: needs model = \"custom\" beside it; write model = \"custom\" in the same table",
+    );
+    check(
+        "per_second = true",
+        "name = 'speed'",
+        "weir.toml:10:8: [[profile]] kalman.name = 'speed': is one of its metrics, whose own estimates stand under that name; write another name, e.g. \"motion\"",
+    );
+    check(
+        "per_second = true",
+        "per_second = true\nstep = '1s'",
+        "weir.toml:11:8: [[profile]] kalman.step = '1s': and per_second exclude each other: F is one or the other; remove one of the two",
+    );
+    check(
+        "per_second = true",
+        "level_sd = 1",
+        "weir.toml:10:12: [[profile]] kalman.level_sd = 1: has no meaning for a filter over several metrics, whose noise is in Q and R; remove it; for the series themselves write another [[profile]]",
+    );
+    check(
+        "per_second = true",
+        "initial = { state = [1], covariance = [[1]] }",
+        "weir.toml:10:11: [[profile]] kalman.initial = { state = [1], covariance = [[1]] }: has 1 number(s) in state, F has 2 row(s); give as many numbers as F has rows",
+    );
+    check(
+        "{ device = 'cart-*' }",
+        "{ metric = 'sp*' }",
+        "weir.toml:5:11: [[profile]] kalman.metrics = ['position', 'speed']: has \"position\", which the table does not match; write it in a [[profile]] that matches all of them, e.g. match = { device = \"*\" }",
+    );
+    let derive = |name: &str| {
+        format!(
+            "per_second = true\n[[derive]]\nname = '{name}'\ndevice = 'cart-1'\nexpression = '2 * x'\n"
+        )
+    };
+    check(
+        "per_second = true\n",
+        &derive("speed"),
+        "weir.toml:5:11: [[profile]] kalman.metrics = ['position', 'speed']: has \"speed\", which a [[derive]] computes; name metrics that are read",
+    );
+    check(
+        "per_second = true\n",
+        &derive("position,speed"),
+        "weir.toml:5:11: [[profile]] kalman.metrics = ['position', 'speed']: makes \"position,speed\", as a [[derive]] does; give one of the two another name",
+    );
+    check_fault(
+        "[[profile]]\nmatch = {}\nkalman = { name = 'x' }",
+        "weir.toml:3:19: [[profile]] kalman.name = 'x': names a filter over several metrics, and there are not several; remove it, or write metrics = [\"flow\", \"pressure\"]",
     );
 }

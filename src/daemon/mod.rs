@@ -16,8 +16,10 @@
 pub mod access;
 pub mod fits;
 pub mod input;
+mod page;
 pub mod report;
 pub mod turn;
+pub mod watchdog;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -42,6 +44,7 @@ use crate::receiver::mqtt::{Received, Receiver};
 use crate::receiver::router::Router;
 use crate::state::disk::{Disk, DiskOptions, OpenedDisk};
 use crate::systemd::Notifier;
+use crate::systemd::activation::Inherited;
 use access::Accesses;
 use report::{Reporter, Results};
 use turn::{Ended, Event, Turn, nanos};
@@ -88,6 +91,8 @@ pub struct Options {
     pub clock: Clock,
     /// Turns true to stop (besides SIGTERM and SIGINT).
     pub stop: watch::Receiver<bool>,
+    /// The page's socket, where the service manager has opened it; in place of `[http] listen`.
+    pub socket: Option<Inherited>,
     /// Told the page's URL once it listens, and the status to look at.
     pub started: Started,
 }
@@ -143,7 +148,7 @@ pub fn run(options: Options) -> Result<(), Failure> {
 }
 
 async fn serve(options: Options) -> Result<(), Failure> {
-    let Options { config, path, clock, stop, started } = options;
+    let Options { config, path, clock, stop, socket, started } = options;
     let notifier = Notifier::from_env();
     let router = Router::new(&config.mqtt.subscribe).map_err(Failure::Config)?;
     let mut accesses = Accesses::read(&config).map_err(Failure::Config)?;
@@ -160,14 +165,7 @@ async fn serve(options: Options) -> Result<(), Failure> {
     let (events, receiver) = sync_channel::<Event>(EVENTS);
     let progress = Progress::new();
 
-    let socket = match &config.http.listen {
-        None => None,
-        Some(listen) => Some(http::Socket::open(listen).await.map_err(|error| {
-            Failure::Runtime(format!(
-                "page: cannot listen on {listen}: {error}; choose another [http] listen, or \"off\""
-            ))
-        })?),
-    };
+    let socket = page::socket(&config.http, socket).await?;
     let page = socket.as_ref().map(|socket| socket.url(config.http.tls.is_some()));
     let (end, ended) = watch::channel(false);
     if let Some(socket) = socket {
@@ -190,7 +188,7 @@ async fn serve(options: Options) -> Result<(), Failure> {
 
     // Nothing is open yet: a stop may end it at once.
     let has_space = tokio::select! {
-        has_space = wait_for_space(&config, &status, &stop) => has_space?,
+        has_space = wait_for_space(&config, &status, &stop, &notifier) => has_space?,
         _ = terminate.recv() => false,
         _ = interrupt.recv() => false,
     };
@@ -217,8 +215,10 @@ async fn serve(options: Options) -> Result<(), Failure> {
         .enabled
         .then(|| Arc::new(Results { queue: Arc::new(publisher::Queue::default()) }));
     let mut read_error = None;
+    let mut start = watchdog::Start::new();
     let frames = frames.map_while(|frame| {
         progress.stamp();
+        start.goes_on(&notifier);
         frame.map_err(|error| read_error = Some(error)).ok()
     });
     let kinds = config.forwards.iter().map(|forward| forward.kinds.clone()).collect();
@@ -363,9 +363,8 @@ async fn serve(options: Options) -> Result<(), Failure> {
     }
 
     notifier.ready("running");
-    let mut watchdog = tokio::time::interval(
-        notifier.watchdog_interval().map_or(Duration::from_secs(5), |every| every / 2),
-    );
+    let mut life = watchdog::Life::new(notifier.watchdog_interval());
+    let mut watchdog = tokio::time::interval(life.look_every());
     let mut config = config;
     let mut stop = stop;
     let mut stopping = false;
@@ -390,10 +389,11 @@ async fn serve(options: Options) -> Result<(), Failure> {
             }
             _ = hangup.recv() => {
                 notifier.reloading(crate::systemd::monotonic_usec());
+                let mut refused = false;
                 if let Some(path) = &path {
-                    config = reload(path, config, &mut accesses, &events, &filters).await;
+                    (config, refused) = reload(path, config, &mut accesses, &events, &filters).await;
                 }
-                notifier.ready("running");
+                notifier.ready(if refused { "new configuration refused: see the log" } else { "running" });
             }
             () = tokio::time::sleep_until(stop_by.unwrap_or_else(tokio::time::Instant::now)), if stop_by.is_some() => {
                 break Err(Failure::Runtime(
@@ -401,8 +401,7 @@ async fn serve(options: Options) -> Result<(), Failure> {
                 ));
             }
             _ = watchdog.tick() => {
-                // Only the pipeline's own progress feeds the watchdog.
-                if progress.stalled_for() < notifier.watchdog_interval().unwrap_or(Duration::MAX) {
+                if life.shown_by(progress.stalled_for()) {
                     notifier.watchdog();
                 }
                 notifier.status(&status_line(&status));
@@ -494,6 +493,7 @@ async fn wait_for_space(
     config: &Config,
     status: &Arc<RwLock<Status>>,
     stop: &watch::Receiver<bool>,
+    notifier: &Notifier,
 ) -> Result<bool, Failure> {
     let path = &config.state.path;
     let mut told = false;
@@ -515,31 +515,33 @@ async fn wait_for_space(
             let mut status = status.write().unwrap_or_else(std::sync::PoisonError::into_inner);
             status.not_ready_reason = Some("disk full".to_owned());
         }
+        notifier.starting(watchdog::START_LONGER, "disk full: waiting for space");
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
 }
 
-/// Reads the configuration again; a bad one is refused with its faults, the old one goes on.
+/// Reads the configuration again; a bad one is refused with its faults, the old one goes on. True:
+/// refused.
 async fn reload(
     path: &std::path::Path,
     old: Config,
     accesses: &mut Accesses,
     events: &SyncSender<Event>,
     filters: &watch::Sender<Vec<(String, u8)>>,
-) -> Config {
+) -> (Config, bool) {
     let loaded: Result<Config, Faults> = Config::load(path);
     let new = match loaded {
         Ok(new) => new,
         Err(faults) => {
             tracing::error!("new configuration refused, the old one goes on:\n{faults}");
-            return old;
+            return (old, true);
         }
     };
     let loaded = match accesses.prepare(&new) {
         Ok(loaded) => loaded,
         Err(faults) => {
             tracing::error!("new configuration refused, the old one goes on:\n{faults}");
-            return old;
+            return (old, true);
         }
     };
     let changed_session = |old: &Login, new: &Login| !old.same_session(new);
@@ -571,7 +573,7 @@ async fn reload(
         Ok(router) => router,
         Err(error) => {
             tracing::error!(%error, "new configuration refused, the old one goes on");
-            return old;
+            return (old, true);
         }
     };
     let (events, sent) = (events.clone(), new.clone());
@@ -585,7 +587,7 @@ async fn reload(
         *seen = router.filters();
         changed
     });
-    new
+    (new, false)
 }
 
 fn status_line(status: &Arc<RwLock<Status>>) -> String {

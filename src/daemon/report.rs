@@ -11,16 +11,19 @@ use serde::Serialize;
 use crate::analytics::alarm::{AlarmState, Event as AlarmEvent};
 use crate::analytics::settings::KalmanModel;
 use crate::analytics::step::{alarm_record, estimate, forecast};
+use crate::analytics::vector;
 use crate::config::{Config, ResultFormat, ResultKind};
 use crate::daemon::input::InputAlarm;
 use crate::decoder::Fault;
 use crate::engine::registry::Name;
-use crate::engine::{Engine, StepOutput, Unit};
+use crate::engine::{Engine, StepOutput, Unit, Unmade, WhyUnmade};
+use crate::http::status::NOTICES;
 use crate::http::{
-    AlarmRow, Alarms, BatchInfo, DeviceRow, ForecastRow, ForwardInfo, NoiseRow, Query, Status,
+    AlarmRow, Alarms, BatchInfo, ComponentRow, DeviceRow, ForecastRow, ForwardInfo, NoiseRow,
+    Query, Status, VectorRow,
 };
 use crate::outbox::Shared;
-use crate::output::Record;
+use crate::output::{Record, VectorEstimate};
 use crate::pipeline::{Committed, Pipeline};
 use crate::publisher::{Publication, Queue, alarm_topic, input_topic, topic};
 use crate::reading::SeriesId;
@@ -76,6 +79,8 @@ pub struct Reporter {
     remembered: u64,
     /// Series whose filter's noise did not fit when they were last counted.
     misfits: u64,
+    /// What was not made when that was last looked at, with the misfits.
+    unmade: Vec<Unmade>,
     /// Forwarders' outboxes.
     pub outboxes: Vec<Arc<Shared>>,
     /// Checkpoints since start.
@@ -96,6 +101,7 @@ impl Reporter {
             history: Vec::new(),
             remembered: 0,
             misfits: 0,
+            unmade: Vec::new(),
             outboxes,
             checkpoints: 0,
             faults: FaultLog::default(),
@@ -203,25 +209,35 @@ impl Reporter {
                 now.duration_since(last) + self.min_interval / 20 >= self.min_interval
             });
             let Some((name, unit)) = engine.unit(series) else { continue };
-            let Some(last) = unit.state().last().filter(|_| due) else { continue };
-            let Some(estimate) = estimate(
-                &name.device,
-                &name.metric,
-                unit.plan(),
-                (last.time, last.signal(), last.update, unit.state().kalman()),
-                engine.meta().clock_trusted,
-            ) else {
+            if !due {
+                continue;
+            }
+            let Some(payload) = self.estimate(name, unit, engine.meta().clock_trusted) else {
                 continue;
             };
             self.published[slot] = Some(now);
             publications.push(Publication {
                 batch: None,
                 topic: topic(&self.prefix, &name.device, &name.metric, "estimate"),
-                payload: self.encode(&estimate),
+                payload,
                 qos: 0,
                 retain: false,
             });
         }
+    }
+
+    /// The latest estimate of a unit that has one.
+    fn estimate(&self, name: &Name, unit: &Unit, clock_trusted: bool) -> Option<Vec<u8>> {
+        let (state, plan) = (unit.state(), unit.plan());
+        if let Some(plan) = &plan.vector {
+            let names = (&name.device, &name.metric);
+            let latest = state.vector()?.latest()?;
+            return Some(self.encode(&vector::estimate(names, plan, latest, clock_trusted)));
+        }
+        let last = state.last()?;
+        let latest = (last.time, last.signal(), last.update, state.kalman());
+        let estimate = estimate(&name.device, &name.metric, plan, latest, clock_trusted)?;
+        Some(self.encode(&estimate))
     }
 
     fn remember(&mut self, engine: &Engine, touched: &[SeriesId]) {
@@ -229,6 +245,9 @@ impl Reporter {
             let misfit =
                 |unit: &Unit| unit.state().kalman().health(&unit.plan().kalman).is_misfit();
             self.misfits = engine.units().filter(|(_, _, unit)| misfit(unit)).count() as u64;
+            let unmade = engine.unmade();
+            log_unmade(&self.unmade, &unmade);
+            self.unmade = unmade;
         }
         self.remembered = self.remembered.wrapping_add(1);
         for &series in touched {
@@ -269,6 +288,9 @@ impl Reporter {
         status.alarms_active = engine.alarms_active() as u64;
         status.series = engine.registry().len() as u64;
         status.noise_misfit_series = self.misfits;
+        let count = |why| self.unmade.iter().filter(|unmade| unmade.why == why).count() as u64;
+        status.unmade_total = WhyUnmade::ALL.map(|why| (why.name(), count(why))).to_vec();
+        status.unmade = self.unmade.iter().take(NOTICES).map(Unmade::to_string).collect();
         status.max_series = engine.meta().config.max_series as u64;
         status.journal_bytes_total = pipeline.journal_bytes();
         status.checkpoint_bytes_total = pipeline.checkpoint_bytes();
@@ -373,33 +395,67 @@ impl Reporter {
             skill: f.skill,
         });
         let history = self.history.get(series.0 as usize);
+        let row = plan.vector.as_ref().and_then(|plan| {
+            let latest = state.vector()?.latest()?;
+            let names = (&name.device, &name.metric);
+            Some((vector::estimate(names, plan, latest, true), counts.unordered))
+        });
         DeviceRow {
             device: name.device.to_string(),
             metric: name.metric.to_string(),
             unit: plan.settings.unit.clone(),
-            time: state.last().map(|last| last.time),
+            time: match &row {
+                Some((estimate, _)) => Some(estimate.time),
+                None => state.last().map(|last| last.time),
+            },
             reading: state.last().map(|last| last.value.get()),
             level: estimate.map(|e| e.level),
             variance: estimate.and_then(|e| e.variance),
             trend: estimate.and_then(|e| e.trend),
-            nis: state.last().and_then(|last| last.update?.nis),
+            nis: match &row {
+                Some((estimate, _)) => estimate.nis,
+                None => state.last().and_then(|last| last.update?.nis),
+            },
             count: counts.readings,
             dropped: counts.invalid + counts.future + counts.duplicate,
-            kind: state.kind(plan).name(),
+            kind: match plan.vector {
+                Some(_) => "vector",
+                None => state.kind(plan).name(),
+            },
             kind_from: match (plan.settings.kind.fixed(), state.is_undecided(plan)) {
                 (Some(_), _) => "settings",
                 (None, true) => "default",
                 (None, false) => "readings",
             },
-            model: model.to_owned(),
+            model: if plan.vector.is_some() { "custom" } else { model }.to_owned(),
             noise: plan.kalman.is_on().then(|| {
                 let health = state.kalman().health(&plan.kalman);
                 NoiseRow { health, advice: health.advice() }
             }),
             forecast,
+            vector: row.map(|(estimate, late)| vector_row(estimate, late)),
             alarms: state.alarms().iter().map(AlarmRow::of).collect(),
             history: history.map(|h| h.iter().filter_map(shown).collect()).unwrap_or_default(),
         }
+    }
+}
+
+fn vector_row(estimate: VectorEstimate, late: u64) -> VectorRow {
+    let component = |i: usize, metric: String| ComponentRow {
+        metric,
+        unit: estimate.unit.get(i).cloned().flatten(),
+        reading: estimate.reading.get(i).copied().flatten(),
+        level: estimate.level.get(i).copied().flatten(),
+        variance: estimate.variance.get(i).copied().flatten(),
+    };
+    let metrics = estimate.metrics.clone().into_iter().enumerate();
+    VectorRow {
+        metrics: metrics.map(|(i, metric)| component(i, metric)).collect(),
+        dof: estimate.dof,
+        gated: estimate.gated,
+        late,
+        state: estimate.state,
+        covariance: estimate.covariance,
     }
 }
 
@@ -425,6 +481,21 @@ fn forward_info(outbox: &Shared) -> ForwardInfo {
         next_sequence: state.spool.cursor().next_sequence,
         dropped_records: state.dropped.map_or(0, |dropped| dropped.records),
         dropped_readings: state.dropped.map_or(0, |dropped| dropped.readings),
+    }
+}
+
+/// Log lines for units not made, each time that is looked at, at most.
+const UNMADE_LINES: usize = 10;
+
+/// A log line for each unit that is not made and was not among those `before` (both are sorted).
+fn log_unmade(before: &[Unmade], now: &[Unmade]) {
+    let mut new = now.iter().filter(|unmade| before.binary_search(unmade).is_err());
+    for unmade in new.by_ref().take(UNMADE_LINES) {
+        tracing::warn!(reason = unmade.why.name(), "{unmade}");
+    }
+    let more = new.count();
+    if more > 0 {
+        tracing::warn!(more, "more groups, derived metrics or filters are not made");
     }
 }
 

@@ -3,14 +3,15 @@
 
 use super::*;
 use crate::analytics::settings::{Patch, WindowSettings};
+use crate::analytics::vector::FilteredRow;
 use crate::batch::builder::Builder;
 use crate::reading::Finite;
 
 /// SplitMix64.
-struct Rng(u64);
+pub(super) struct Rng(pub u64);
 
 impl Rng {
-    fn below(&mut self, n: u64) -> u64 {
+    pub fn below(&mut self, n: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
         let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
@@ -18,7 +19,7 @@ impl Rng {
     }
 }
 
-const START: i64 = 1_700_000_040 * SECOND;
+pub(super) const START: i64 = 1_700_000_040 * SECOND;
 
 fn layer(device: &str, patch: Patch) -> Layer {
     let (device, metric) = (vec![device.to_owned()], vec!["*".to_owned()]);
@@ -41,7 +42,7 @@ fn derive(name: &str, expression: &str) -> DeriveSettings {
     DeriveSettings { name, device: vec!["one-*".to_owned()], expression, max_age: 15 * SECOND }
 }
 
-fn config() -> CoreConfig {
+pub(super) fn config() -> CoreConfig {
     let wide = Patch { valid: Some((-100.0, 200.0)), ..Patch::default() };
     let tenths = Patch { scale: Some(0.1), ..Patch::default() };
     CoreConfig {
@@ -54,24 +55,27 @@ fn config() -> CoreConfig {
     }
 }
 
-struct World {
-    engine: Engine,
+pub(super) struct World {
+    pub engine: Engine,
     builder: Builder,
-    frames: Vec<Frame>,
-    records: Vec<Record>,
+    pub frames: Vec<Frame>,
+    pub records: Vec<Record>,
     /// What was computed: time and value.
     details: Vec<(EventTime, Finite)>,
-    now: i64,
+    /// Rows of filters over several metrics.
+    pub rows: Vec<FilteredRow>,
+    pub now: i64,
 }
 
 impl World {
-    fn new(config: CoreConfig) -> World {
+    pub fn new(config: CoreConfig) -> World {
         World {
             engine: Engine::new(config).unwrap(),
             builder: Builder::default(),
             frames: Vec::new(),
             records: Vec::new(),
             details: Vec::new(),
+            rows: Vec::new(),
             now: START,
         }
     }
@@ -80,14 +84,14 @@ impl World {
         self.push_metric((device, "t"), seconds, value);
     }
 
-    fn push_metric(&mut self, name: (&str, &str), seconds: i64, value: f64) {
+    pub fn push_metric(&mut self, name: (&str, &str), seconds: i64, value: f64) {
         let time = EventTime::from_nanos(START + seconds * SECOND).unwrap();
         self.now = self.now.max(time.nanos());
         let value = Finite::new(value).unwrap();
         self.builder.reading(&self.engine, name, time, value, true);
     }
 
-    fn cut(&mut self, change: Option<&CoreConfig>) {
+    pub fn cut(&mut self, change: Option<&CoreConfig>) {
         let batch = self.engine.meta().batch + 1;
         let attended = AttendedTime(self.now - START);
         let mut frame = Frame::empty(batch, ProcessingTime(self.now), attended);
@@ -99,10 +103,12 @@ impl World {
         let computed = output.details.iter().filter(|detail| &*detail.name.metric == "power");
         let readings = computed.flat_map(|detail| &detail.details.readings);
         self.details.extend(readings.map(|reading| (reading.0, reading.1)));
+        let rows = output.details.iter().flat_map(|detail| detail.details.rows.iter().cloned());
+        self.rows.extend(rows);
         self.frames.push(frame);
     }
 
-    fn end(&mut self) {
+    pub fn end(&mut self) {
         self.now += 1000 * SECOND;
         self.cut(None);
     }
@@ -167,6 +173,9 @@ fn readings_under_a_groups_name_are_dropped_and_a_name_in_use_makes_no_group() {
     world.push("one-1", 0, 1.0);
     world.cut(None);
     assert_eq!(world.devices(), ["kind one", "one-1", "all"]);
+    let unmade = world.engine.unmade();
+    let names: Vec<_> = unmade.iter().map(|u| (&*u.device, u.why)).collect();
+    assert_eq!(names, [("kind one", WhyUnmade::NameTaken)]);
     world.push("all", 1, 5.0);
     world.cut(None);
     world.end();
@@ -214,6 +223,10 @@ fn a_group_goes_with_its_last_member_and_makes_room_for_nobody_else() {
     world.cut(None);
     // There is room for two of three groups.
     assert_eq!(world.devices(), ["one-1", "two-1", "all", "kind one"]);
+    let unmade = world.engine.unmade();
+    let names: Vec<_> = unmade.iter().map(|u| (&*u.device, u.why)).collect();
+    // The computed metric of the one, too.
+    assert_eq!(names, ["kind two", "one-1"].map(|name| (name, WhyUnmade::SeriesLimit)));
     // Idle and never established: a newcomer takes the place, and the group has no member left.
     world.push("two-1", 100, 2.0);
     world.push("three-1", 100, 4.0);

@@ -8,9 +8,66 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{CoreConfig, Engine, StepOutput};
 use crate::analytics::derive::Expression;
 use crate::analytics::members::{Gate, UnitKind};
-use crate::analytics::settings::{DeriveSettings, Settings};
+use crate::analytics::settings::{DeriveSettings, Settings, VectorSettings};
 use crate::journal::frame::{Define, Frame, FrameReading, Join};
 use crate::reading::SeriesId;
+
+/// A unit that a series feeds.
+pub(super) struct Fed {
+    pub kind: UnitKind,
+    pub device: String,
+    pub metric: String,
+    /// Which input the series is.
+    pub input: u8,
+}
+
+/// What a configuration has that is fed.
+pub(super) struct Feeds<'c> {
+    config: &'c CoreConfig,
+    /// Of each derived metric.
+    inputs: Vec<Vec<String>>,
+    has_vectors: bool,
+}
+
+impl<'c> Feeds<'c> {
+    pub fn of(config: &'c CoreConfig) -> Feeds<'c> {
+        Feeds {
+            config,
+            inputs: config.derives.iter().map(inputs).collect(),
+            has_vectors: config.layers.iter().any(|layer| layer.patch.vector.is_some()),
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.config.groups.is_empty() && self.inputs.is_empty() && !self.has_vectors
+    }
+
+    /// The units that a series feeds, groups first.
+    pub fn units(&self, device: &str, metric: &str) -> Vec<Fed> {
+        let config = self.config;
+        let groups = config.groups.iter().filter_map(|g| g.device_of(device, metric));
+        // Two groups may have the same name for it.
+        let groups: BTreeSet<String> = groups.collect();
+        let metric_of = |device| (UnitKind::Group, device, metric.to_owned(), 0);
+        let of_device = |kind, name: &String, inputs: &[String]| {
+            let input = inputs.iter().position(|input| input == metric)? as u8;
+            Some((kind, device.to_owned(), name.clone(), input))
+        };
+        let derives = config.derives.iter().zip(&self.inputs);
+        let derived = derives.filter(|(derive, _)| derive.is_of(device));
+        let derived = derived
+            .filter_map(|(derive, inputs)| of_device(UnitKind::Derived, &derive.name, inputs));
+        let vectors = match self.has_vectors {
+            true => VectorSettings::of_device(&config.layers, device),
+            false => Vec::new(),
+        };
+        let vectors = vectors
+            .into_iter()
+            .filter_map(|vector| of_device(UnitKind::Vector, &vector.name, vector.metrics()));
+        let all = groups.into_iter().map(metric_of).chain(derived).chain(vectors);
+        all.map(|(kind, device, metric, input)| Fed { kind, device, metric, input }).collect()
+    }
+}
 
 /// The metrics that it is computed from, in the order of its inputs.
 fn inputs(derive: &DeriveSettings) -> Vec<String> {
@@ -23,7 +80,8 @@ impl Engine {
     /// the first members of, lets go those whose last member leaves, and says who joins which. With
     /// a new configuration all that is decided anew.
     ///
-    /// A unit whose name a series has, or that would be beyond `max_series`, is not made.
+    /// A unit whose name a series has, or that would be beyond `max_series`, is not made
+    /// ([`Engine::unmade`] says so); when it is, later on, it gets all its members.
     pub fn plan_joins(&self, frame: &mut Frame) {
         let changed = frame
             .configuration
@@ -32,29 +90,23 @@ impl Engine {
         let is_changed = changed.is_some();
         let config = changed.as_ref().unwrap_or(&self.meta.config);
         let is_quiet = frame.define.is_empty() && frame.evict.is_empty() && !is_changed;
-        if is_quiet || config.groups.is_empty() && config.derives.is_empty() && self.fed.is_empty()
-        {
+        if is_quiet {
+            return;
+        }
+        let feeds = Feeds::of(config);
+        if feeds.is_empty() && self.fed.is_empty() {
             return;
         }
         let leaving: BTreeSet<SeriesId> = frame.evict.iter().copied().collect();
-        let inputs: Vec<Vec<String>> = config.derives.iter().map(inputs).collect();
         let mut wanted: BTreeMap<(String, String), (UnitKind, Vec<Join>)> = BTreeMap::new();
         {
             let mut consider = |series: SeriesId, device: &str, metric: &str| {
-                let units = config.groups.iter().filter_map(|g| g.device_of(device, metric));
-                let units: BTreeSet<String> = units.collect();
-                let group = |unit| (UnitKind::Group, unit, metric.to_owned(), 0);
-                let derived = config.derives.iter().zip(&inputs).filter_map(|(derive, inputs)| {
-                    let input = inputs.iter().position(|input| input == metric)? as u8;
-                    let unit = (UnitKind::Derived, device.to_owned(), derive.name.clone(), input);
-                    derive.is_of(device).then_some(unit)
-                });
-                let units: Vec<_> = units.into_iter().map(group).chain(derived).collect();
+                let units = feeds.units(device, metric);
                 if units.is_empty() {
                     return;
                 }
                 let gate = Gate::of(&Settings::resolve(&config.layers, device, metric));
-                for (kind, device, metric, input) in units {
+                for Fed { kind, device, metric, input } in units {
                     let entry = wanted.entry((device, metric));
                     let (first, joins) = entry.or_insert_with(|| (kind, Vec::new()));
                     if *first == kind {
@@ -77,7 +129,7 @@ impl Engine {
         let mut room = (config.max_series + leaving.len()).saturating_sub(used);
         let mut free = self.free_slots(frame, room.min(wanted.len()));
         let mut kept = BTreeSet::new();
-        for ((device, metric), (kind, joins)) in wanted {
+        for ((device, metric), (kind, mut joins)) in wanted {
             let known = self.registry.get(&device, &metric).filter(|unit| !leaving.contains(unit));
             let unit = match known {
                 Some(unit) if self.is_of_kind(unit, kind) => unit,
@@ -89,6 +141,11 @@ impl Engine {
                     }
                     let Some(series) = free.next() else { continue };
                     room -= 1;
+                    if !is_changed {
+                        // Members that were there when there was no room for it, or its name was taken.
+                        let others = self.members_of(&feeds, kind, &device, &metric);
+                        joins.extend(others.filter(|join| !leaving.contains(&join.member)));
+                    }
                     frame.define.push(Define { series, device, metric, kind });
                     series
                 }
@@ -108,7 +165,31 @@ impl Engine {
         frame.joins.sort_by_key(|join| (join.unit, join.member));
     }
 
-    fn is_of_kind(&self, series: SeriesId, kind: UnitKind) -> bool {
+    /// The series that feed a unit; what the unit is, is not said.
+    fn members_of(
+        &self,
+        feeds: &Feeds<'_>,
+        kind: UnitKind,
+        device: &str,
+        metric: &str,
+    ) -> impl Iterator<Item = Join> {
+        let series = self.units().filter(|(_, _, unit)| unit.state().kind_of_unit().is_series());
+        // All that feeds it has its device, or (in a group) its metric.
+        let near = series.filter(move |(_, name, _)| match kind {
+            UnitKind::Group => &*name.metric == metric,
+            _ => &*name.device == device,
+        });
+        near.filter_map(move |(member, name, _)| {
+            let units = feeds.units(&name.device, &name.metric);
+            let is_it =
+                |fed: &&Fed| (fed.kind, &*fed.device, &*fed.metric) == (kind, device, metric);
+            let input = units.iter().find(is_it)?.input;
+            let settings = Settings::resolve(&feeds.config.layers, &name.device, &name.metric);
+            Some(Join { unit: member, member, input, gate: Gate::of(&settings) })
+        })
+    }
+
+    pub(super) fn is_of_kind(&self, series: SeriesId, kind: UnitKind) -> bool {
         self.unit(series).is_some_and(|(_, unit)| unit.state().kind_of_unit() == kind)
     }
 

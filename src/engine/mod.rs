@@ -14,6 +14,7 @@
 pub mod admission;
 mod members;
 pub mod registry;
+mod unmade;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
@@ -24,11 +25,12 @@ use serde::{Deserialize, Serialize};
 use crate::analytics::derive::DerivePlan;
 use crate::analytics::fit::{Fit, FitMode, Job};
 use crate::analytics::members::UnitKind;
-use crate::analytics::settings::{DeriveSettings, GroupSettings, Layer, Settings};
+use crate::analytics::settings::{DeriveSettings, DeviceVector, GroupSettings, Layer, Settings};
 use crate::analytics::step::{
     Details, Effects, Origins, Plan, StepContext, UnitCounts, UnitState, aggregate, alarm_record,
     forecast, view,
 };
+use crate::analytics::vector::VectorUnitPlan;
 use crate::batch::pane::PaneContext;
 use crate::batch::window::Zone;
 use crate::journal::frame::{Define, Frame, FrameFit};
@@ -37,6 +39,7 @@ use crate::reading::{
     AttendedTime, DropCounts, DropReason, EventTime, ProcessingTime, SECOND, SeriesId,
 };
 use registry::{Name, Registry};
+pub use unmade::{Unmade, WhyUnmade};
 
 /// The part of the configuration that the core depends on. Travels in frames.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -594,7 +597,7 @@ impl Engine {
         let Some(name) = self.registry.name(SeriesId(slot)) else { return };
         let source = unit.state.kind_of_unit();
         if let Some(details) = &mut self.effects.details
-            && !(details.readings.is_empty() && details.slots.is_empty())
+            && !(details.readings.is_empty() && details.slots.is_empty() && details.rows.is_empty())
         {
             output.details.push(Detail {
                 name: name.clone(),
@@ -717,6 +720,7 @@ impl Engine {
             UnitKind::Series => UnitState::new(&plan, frame.attended),
             UnitKind::Group => UnitState::new_group(&plan, frame.attended),
             UnitKind::Derived => UnitState::new_derived(&plan, frame.attended),
+            UnitKind::Vector => UnitState::new_vector(&plan, frame.attended),
         };
         let predecessor = self.departed.get(&series.0).copied().map(Box::new);
         self.registry.insert(series, device, metric);
@@ -762,7 +766,7 @@ impl Engine {
     /// Series with equal settings share one plan.
     fn plan_for(&mut self, kind: UnitKind, device: &str, metric: &str) -> Arc<Plan> {
         let CoreConfig { layers, groups, derives, .. } = &self.meta.config;
-        let mut derive = None;
+        let (mut derive, mut vector) = (None, None);
         let settings = match kind {
             UnitKind::Series => Settings::resolve(layers, device, metric),
             UnitKind::Group => {
@@ -773,12 +777,20 @@ impl Engine {
                 derive = derives.iter().find(|d| d.name == metric && d.is_of(device));
                 Settings::resolve(layers, device, metric)
             }
+            UnitKind::Vector => {
+                let (settings, found) = DeviceVector::resolve(layers, device, metric);
+                vector = found;
+                settings
+            }
         };
-        if let Some(plan) = self.plans.iter().find(|plan| plan.is_of(&settings, derive)) {
+        let is_it = |plan: &&Arc<Plan>| plan.is_of(&settings, derive, vector.as_ref());
+        if let Some(plan) = self.plans.iter().find(is_it) {
             return plan.clone();
         }
         let plan = Plan::new(settings);
-        let plan = Arc::new(Plan { derive: derive.and_then(DerivePlan::new), ..plan });
+        let derive = derive.and_then(DerivePlan::new);
+        let vector = vector.and_then(VectorUnitPlan::new);
+        let plan = Arc::new(Plan { derive, vector, ..plan });
         self.plans.push(plan.clone());
         plan
     }
@@ -902,3 +914,5 @@ mod departed_tests;
 mod fit_tests;
 #[cfg(test)]
 mod group_tests;
+#[cfg(test)]
+mod vector_tests;

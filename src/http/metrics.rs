@@ -127,6 +127,12 @@ fn daemon(status: &Status, families: &mut Families<'_>) -> fmt::Result {
         "Series whose filter's noise does not fit their readings",
         status.noise_misfit_series,
     )?;
+    families.gauges(
+        "weir_units_unmade",
+        "Groups, derived metrics and filters over several metrics that are not made, by reason",
+        "reason",
+        status.unmade_total.iter().copied(),
+    )?;
     families.gauge("weir_series_max", "Most series that may be held", status.max_series)?;
     families.gauge(
         "weir_mqtt_connected",
@@ -180,22 +186,30 @@ fn forwards(forwards: &[ForwardInfo], families: &mut Families<'_>) -> fmt::Resul
     let each = |value: fn(&ForwardInfo) -> u64| {
         forwards.iter().map(move |forward| (forward.name.as_str(), value(forward)))
     };
-    families.gauges("weir_outbox_bytes", "Bytes waiting", each(|f| f.outbox_bytes))?;
-    families.gauges("weir_outbox_records", "Records waiting", each(|f| f.outbox_records))?;
+    families.gauges("weir_outbox_bytes", "Bytes waiting", "forward", each(|f| f.outbox_bytes))?;
+    families.gauges(
+        "weir_outbox_records",
+        "Records waiting",
+        "forward",
+        each(|f| f.outbox_records),
+    )?;
     families.gauges(
         "weir_outbox_oldest_seconds",
         "Age of the oldest waiting record, 0 when none waits",
+        "forward",
         forwards.iter().map(|f| (f.name.as_str(), f.oldest_seconds.unwrap_or(0.0))),
     )?;
     // No sample before the first success: 0 would read as 1970, and alerts on age would fire.
     families.gauges(
         "weir_forward_last_success_timestamp_seconds",
         "Unix time of the last acknowledgement by upstream",
+        "forward",
         forwards.iter().filter_map(|f| Some((f.name.as_str(), f.last_success?))),
     )?;
     families.gauges(
         "weir_forward_connected",
         "1 while upstream is connected",
+        "forward",
         each(|f| u64::from(f.connected)),
     )?;
     families.counters(
@@ -268,16 +282,16 @@ impl Families<'_> {
         self.0.encode_descriptor(name, help, None, MetricType::Gauge)?.encode_gauge(&value)
     }
 
-    /// A gauge for each forwarder.
     fn gauges<'n, V: EncodeGaugeValue>(
         &mut self,
         name: &str,
         help: &str,
+        label: &str,
         values: impl Iterator<Item = (&'n str, V)>,
     ) -> fmt::Result {
         let mut family = self.0.encode_descriptor(name, help, None, MetricType::Gauge)?;
-        for (forward, value) in values {
-            family.encode_family(&[("forward", forward)])?.encode_gauge(&value)?;
+        for (text, value) in values {
+            family.encode_family(&[(label, text)])?.encode_gauge(&value)?;
         }
         Ok(())
     }

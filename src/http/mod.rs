@@ -40,8 +40,8 @@ use crate::config::access::Door;
 pub use listener::Socket;
 
 pub use status::{
-    AlarmRow, Alarms, BatchInfo, CertificateInfo, DeviceRow, FitsInfo, ForecastRow, ForwardInfo,
-    Histogram, NoiseRow, ResultsInfo, Status,
+    AlarmRow, Alarms, BatchInfo, CertificateInfo, ComponentRow, DeviceRow, FitsInfo, ForecastRow,
+    ForwardInfo, Histogram, NoiseRow, ResultsInfo, Status, VectorRow,
 };
 
 /// Longest wait for the pipeline's answer to a [`Query`].

@@ -149,9 +149,10 @@ function showStatus(s) {
     s.alarms_active ? `${group(s.alarms_active)} ${s.alarms_active === 1 ? "alarm" : "alarms"}` : "No alarms");
 
   const notices = $("notices");
-  if (notices.dataset.shown !== JSON.stringify(s.notices)) {
-    notices.dataset.shown = JSON.stringify(s.notices);
-    notices.replaceChildren(...s.notices.map((notice) => el("li", "bar warn", notice)));
+  const shown = [...s.notices, ...(s.unmade ?? [])];
+  if (notices.dataset.shown !== JSON.stringify(shown)) {
+    notices.dataset.shown = JSON.stringify(shown);
+    notices.replaceChildren(...shown.map((notice) => el("li", "bar warn", notice)));
   }
 
   batches = s.recent;
@@ -412,6 +413,7 @@ function showDetail(tr, row, key) {
   const plain = row.unit ? ` ${row.unit}` : "";
   // A counter's level and forecast are of its rate.
   const unit = row.kind === "counter" ? `${plain || " "}/s` : plain;
+  if (row.vector) return showVector(plot, facts, row);
   fact(facts, "Last reading", `${fixed(row.reading, places)}${plain}`, row.time ? new Date(row.time).toLocaleString() : "");
   fact(facts, "Kind", row.kind ?? MISSING, { settings: "as set", readings: "as its readings show", default: "until its readings show otherwise" }[row.kind_from]);
   fact(facts, "Level", `${fixed(row.level, places)}${unit}`, finite(band) ? `± ${fixed(band, places)} (95 %), ${row.model} filter` : row.model);
@@ -429,6 +431,24 @@ function showDetail(tr, row, key) {
     fact(facts, "Coverage", finite(f.coverage) ? `${(f.coverage * 100).toFixed(1)} %` : "not known yet", `of slots inside the ${(f.nominal * 100).toFixed(0)} % interval`);
     fact(facts, "Skill", finite(f.skill) ? signed(f.skill.toFixed(2)) : "not known yet", finite(f.skill) ? (f.skill > 0 ? "better than the naive forecast" : "no better than the naive forecast") : "against the naive forecast");
   }
+}
+
+/** A filter over several metrics: what it makes of each, and its state. */
+function showVector(plot, facts, row) {
+  const v = row.vector;
+  plot.replaceChildren();
+  fact(facts, "Last row", row.time ? new Date(row.time).toLocaleString() : MISSING, v.gated ? "beyond the gate: not taken" : `${v.dof} of ${v.metrics.length} expected`);
+  v.metrics.forEach((m, i) => {
+    const sd = finite(m.variance) ? Math.sqrt(Math.max(0, m.variance)) : NaN;
+    const places = sd > 0 ? Math.min(6, Math.max(0, 1 - Math.floor(Math.log10(sd)))) : 2;
+    const unit = m.unit ? ` ${m.unit}` : "";
+    const read = finite(m.reading) ? `read ${fixed(m.reading, places)}${unit}` : "not in this row";
+    fact(facts, `Metric ${i + 1}: ${m.metric}`, `${fixed(m.level, places)}${unit}`, finite(sd) ? `± ${fixed(Z95 * sd, places)} (95 %), ${read}` : read);
+  });
+  const state = v.state?.map((x) => x.toPrecision(5)).join(", ");
+  fact(facts, "State", state ?? "not all known yet", "as its matrices have it, time in seconds");
+  fact(facts, "Surprise", finite(row.nis) ? row.nis.toFixed(2) : MISSING, `${v.dof} on average, large is odd`);
+  fact(facts, "Readings", group(row.count), v.late ? `${group(v.late)} too late for their row` : "none too late");
 }
 
 function showRows(page, full) {

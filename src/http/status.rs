@@ -84,6 +84,12 @@ pub struct Status {
     pub fits: FitsInfo,
     /// Series whose filter's noise does not fit their readings.
     pub noise_misfit_series: u64,
+    /// Groups, derived metrics and filters over several metrics that are not made, in words; the
+    /// first [`NOTICES`] of them.
+    pub unmade: Vec<String>,
+    /// How many are not made, by reason.
+    #[serde(serialize_with = "pairs")]
+    pub unmade_total: Vec<(&'static str, u64)>,
     /// Alarms active now.
     pub alarms_active: u64,
     /// The whole input is away.
@@ -138,6 +144,8 @@ impl Status {
             damaged_frames: 0,
             fits: FitsInfo::default(),
             noise_misfit_series: 0,
+            unmade: Vec::new(),
+            unmade_total: Vec::new(),
             alarms_active: 0,
             input_alarm: None,
             certificates: Vec::new(),
@@ -258,8 +266,8 @@ pub struct DeviceRow {
     pub time: Option<EventTime>,
     /// The last reading.
     pub reading: Option<f64>,
-    /// `gauge`, `counter` (level, trend, forecast and history are then of its rate per second) or
-    /// `state`.
+    /// `gauge`, `counter` (level, trend, forecast and history are then of its rate per second),
+    /// `state`, or `vector`: a filter over several metrics.
     pub kind: &'static str,
     /// Where that comes from: `settings`, `readings`, or `default` while these have not decided it.
     pub kind_from: &'static str,
@@ -281,10 +289,46 @@ pub struct DeviceRow {
     pub noise: Option<NoiseRow>,
     /// The current forecast.
     pub forecast: Option<ForecastRow>,
+    /// Of a filter over several metrics: its last row. `nis` and `time` are the row's, readings and
+    /// levels stand here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vector: Option<VectorRow>,
     /// Its active alarms.
     pub alarms: Vec<AlarmRow>,
     /// Recent (Unix seconds, reading, level), oldest first.
     pub history: Vec<(f64, f64, Option<f64>)>,
+}
+
+/// The last row of a filter over several metrics.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct VectorRow {
+    /// Metric by metric, in the order of H's rows.
+    pub metrics: Vec<ComponentRow>,
+    /// How many of them the row had that were expected.
+    pub dof: usize,
+    /// The gate rejected it.
+    pub gated: bool,
+    /// Readings that came after their row had been filtered.
+    pub late: u64,
+    /// Mean of the state (time unit: second); `None` until all of it is known.
+    pub state: Option<Vec<f64>>,
+    /// Its covariance, by rows.
+    pub covariance: Option<Vec<Vec<f64>>>,
+}
+
+/// A metric in a row.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ComponentRow {
+    /// The metric.
+    pub metric: String,
+    /// Its unit.
+    pub unit: Option<String>,
+    /// Its reading; `None`: missing in this row.
+    pub reading: Option<f64>,
+    /// What it measures, without its noise.
+    pub level: Option<f64>,
+    /// The variance of that.
+    pub variance: Option<f64>,
 }
 
 /// An active alarm.
@@ -426,6 +470,10 @@ impl Histogram {
     pub fn buckets(&self) -> [(f64, u64); BOUNDS.len() + 1] {
         std::array::from_fn(|i| (BOUNDS.get(i).copied().unwrap_or(f64::INFINITY), self.counts[i]))
     }
+}
+
+fn pairs<S: Serializer>(pairs: &[(&'static str, u64)], to: S) -> Result<S::Ok, S::Error> {
+    to.collect_map(pairs.iter().copied())
 }
 
 fn rfc3339<T: std::fmt::Display, S: Serializer>(time: &T, to: S) -> Result<S::Ok, S::Error> {

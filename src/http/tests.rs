@@ -85,6 +85,7 @@ fn row(device: &str, metric: &str) -> DeviceRow {
         model: "level".to_owned(),
         noise: None,
         forecast: None,
+        vector: None,
         alarms: Vec::new(),
         history: (0..500).map(|i| (f64::from(i), 1.0, None)).collect(),
     }

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use weir::analytics::alarm::Severity;
 use weir::analytics::settings::{
-    Align, GroupSettings, KindSetting, Layer, Patch, ThresholdSettings, WindowSettings,
+    Align, CustomSettings, GroupSettings, KindSetting, Layer, Patch, ThresholdSettings,
+    VectorSettings, WindowSettings,
 };
 use weir::config::ForwardKind;
 use weir::decoder::settings::{Subscription, Values};
@@ -21,6 +22,8 @@ use super::rng::Rng;
 
 const START: i64 = 1_700_000_000 * SECOND;
 const LATENESS: i64 = 5 * SECOND;
+/// What the devices measure.
+const METRIC: &str = "m";
 
 /// What a run met, so that the test can see that it met something.
 #[derive(Clone, Debug, Default)]
@@ -145,6 +148,8 @@ fn config(rng: &mut Rng) -> CoreConfig {
             layer(patch),
             kind("d1", KindSetting::Counter),
             kind("d3", KindSetting::State),
+            // Its other metric never comes: every row is incomplete, and waits.
+            layer(Patch { vector: Some(vector()), ..Patch::default() }),
             alarm(threshold("at-once", 0)),
             alarm(held),
         ],
@@ -166,6 +171,19 @@ fn config(rng: &mut Rng) -> CoreConfig {
 fn layer(patch: Patch) -> Layer {
     let all = || vec!["*".to_owned()];
     Layer { origin: "simulation".to_owned(), device: all(), metric: all(), patch }
+}
+
+fn vector() -> VectorSettings {
+    let custom = CustomSettings {
+        metrics: vec![METRIC.to_owned(), "absent".to_owned()],
+        f: vec![vec![-0.01]],
+        h: vec![vec![1.0], vec![2.0]],
+        q: vec![vec![100.0]],
+        r: vec![vec![1e4, 0.0], vec![0.0, 1.0]],
+        per_second: true,
+        step: None,
+    };
+    VectorSettings { name: "joined".to_owned(), custom, gate: 0.9999, initial: None }
 }
 
 fn alarm(threshold: ThresholdSettings) -> Layer {

@@ -12,7 +12,7 @@ use super::backward::smooth;
 use super::continuous::Generator;
 use super::linear::{Factors, Gaussian, Observation, Transition, matrix, vector};
 use crate::analytics::settings::{CustomSettings, KalmanInitial};
-use crate::reading::{EventTime, Finite};
+use crate::reading::{EventTime, Finite, SECOND};
 
 /// A row of readings and its time.
 pub(super) type Row = (EventTime, Vec<Option<Finite>>);
@@ -35,6 +35,8 @@ pub(super) struct System<const N: usize> {
 enum Dynamics<const N: usize> {
     /// From each row to the next.
     PerReading(Transition<N>),
+    /// As many steps as fit between two rows, each of so many seconds.
+    PerStep(Transition<N>, f64),
     PerSecond(Generator<N>),
 }
 
@@ -76,8 +78,11 @@ impl<const N: usize> System<N> {
             dynamics: if custom.per_second {
                 Dynamics::PerSecond(Generator::new(&f, noise))
             } else {
-                let offset = SVector::zeros();
-                Dynamics::PerReading(Transition { matrix: f, offset, noise })
+                let transition = Transition { matrix: f, offset: SVector::zeros(), noise };
+                match custom.step {
+                    Some(step) => Dynamics::PerStep(transition, step as f64 / SECOND as f64),
+                    None => Dynamics::PerReading(transition),
+                }
             },
             variances: custom.r.iter().enumerate().map(|(i, row)| row[i]).collect(),
             rows,
@@ -98,6 +103,7 @@ impl<const N: usize> System<N> {
     pub fn transition(&self, dt: f64) -> Transition<N> {
         match &self.dynamics {
             Dynamics::PerReading(transition) => *transition,
+            Dynamics::PerStep(transition, step) => power(transition, (dt / step).round() as u64),
             Dynamics::PerSecond(generator) => generator.transition(dt),
         }
     }
@@ -159,6 +165,34 @@ impl<const N: usize> System<N> {
             })
             .collect();
         smooth(&filtered, |i| self.transition(dt(i)))
+    }
+}
+
+/// `count` steps in one, without offsets: of two in succession F = F₂·F₁, Q = F₂·Q₁·F₂ᵀ + Q₂, by
+/// squaring.
+fn power<const N: usize>(step: &Transition<N>, mut count: u64) -> Transition<N> {
+    let then = |first: &Transition<N>, second: &Transition<N>| Transition {
+        matrix: second.matrix * first.matrix,
+        offset: SVector::zeros(),
+        noise: Factors::of_sum(
+            second.matrix * first.noise.u,
+            &first.noise.d,
+            second.noise.u,
+            &second.noise.d,
+        ),
+    };
+    let (matrix, noise) = (SMatrix::identity(), Factors::zero());
+    let mut whole = Transition { matrix, offset: SVector::zeros(), noise };
+    let mut square = *step;
+    loop {
+        if count & 1 == 1 {
+            whole = then(&whole, &square);
+        }
+        count >>= 1;
+        if count == 0 {
+            return whole;
+        }
+        square = then(&square, &square);
     }
 }
 

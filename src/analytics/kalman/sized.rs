@@ -162,6 +162,11 @@ impl AnySystem {
 }
 
 impl AnyState {
+    /// Bytes on the heap.
+    pub fn bytes(&self) -> usize {
+        state!(self, |state| size_of_val(&**state))
+    }
+
     /// Finite, variances not negative.
     pub fn is_sound(&self) -> bool {
         state!(self, |state| state.is_sound())

@@ -260,6 +260,12 @@ impl VectorFilter {
         Some(self.state.known().filter(|_| self.at.is_some())?.1)
     }
 
+    /// Bytes on the heap, roughly.
+    pub fn heap_bytes(&self) -> usize {
+        let row = size_of::<Row>() + METRICS_MAX * size_of::<Option<Finite>>();
+        self.state.bytes() + self.run.capacity() * row
+    }
+
     /// By component: what it measures (its reading without noise), with its variance, as of the
     /// last row the state includes.
     pub fn estimate(&self, plan: &VectorPlan) -> Vec<Option<Estimate>> {

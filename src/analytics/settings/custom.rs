@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 pub const STATES_MAX: usize = 8;
 /// Most metrics of a custom filter.
 pub const METRICS_MAX: usize = 4;
+/// Longest name of a metric, in bytes.
+const NAME_BYTES_MAX: usize = 256;
 /// Largest entry of a matrix; of F with `per_second`, so that all of event time can be halved away.
 const ENTRY_MAX: f64 = 1e100;
 const RATE_MAX: f64 = 1e6;
@@ -30,6 +32,10 @@ pub struct CustomSettings {
     /// Whether F and Q are rates in time instead of steps from reading to reading.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub per_second: bool,
+    /// How long one step of F and Q takes, nanoseconds, > 0: from one reading to the next there are as
+    /// many steps as that fits between them, rounded. `None`: one step, whatever the time between.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<i64>,
 }
 
 impl CustomSettings {
@@ -54,6 +60,9 @@ impl CustomSettings {
             let what = format!("must have 1 to {METRICS_MAX} rows of {n} number(s), as many as F");
             return fault("H", what);
         }
+        if let Some(what) = self.names_fault() {
+            return fault("metrics", what);
+        }
         let metrics = self.metrics.len().max(1);
         if m != metrics {
             let what = format!("has {m} row(s), metrics has {metrics}: one row belongs to each");
@@ -72,9 +81,30 @@ impl CustomSettings {
         if !within(&self.f, rate) {
             return fault("F", format!("has an entry beyond ±{rate:e}"));
         }
+        if self.step.is_some_and(|step| step <= 0 || self.per_second) {
+            return fault(
+                "step",
+                "and per_second exclude each other: F is one or the other".into(),
+            );
+        }
         let others = [("H", &self.h), ("Q", &self.q), ("R", &self.r)];
         let (key, _) = others.into_iter().find(|(_, rows)| !within(rows, ENTRY_MAX))?;
         fault(key, format!("has an entry beyond ±{ENTRY_MAX:e}"))
+    }
+}
+
+impl CustomSettings {
+    /// What is wrong with the names of the metrics.
+    fn names_fault(&self) -> Option<String> {
+        let mut names = std::collections::BTreeSet::new();
+        let good = |name: &String| {
+            (1..=NAME_BYTES_MAX).contains(&name.len()) && !name.contains(char::is_control)
+        };
+        if !self.metrics.iter().all(good) {
+            return Some(format!("must be names of 1 to {NAME_BYTES_MAX} bytes"));
+        }
+        let twice = self.metrics.iter().find(|name| !names.insert(name.as_str()))?;
+        Some(format!("has {twice:?} twice"))
     }
 }
 

@@ -94,6 +94,11 @@ impl Settings {
             settings.forecast = None;
         }
         settings.settle();
+        if settings.kalman.model != KalmanModel::Off || settings.forecast.is_some() {
+            // Members' readings of one time have no order of their own. They wait for a later one and
+            // are then taken by value, lest the order be for the batches to say.
+            settings.hold = settings.hold.max(1);
+        }
         settings
     }
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     DetectorPatch, ForecastPatch, KalmanPatch, KindSetting, Settings, THRESHOLDS_MAX,
-    ThresholdSettings, WindowSettings, glob_covers, glob_matches, glob_meets,
+    ThresholdSettings, VectorSettings, WindowSettings, glob_covers, glob_matches, glob_meets,
 };
 
 /// What one `[[profile]]`, `[[device]]` or `[[alarm]]` table sets; `None`: not set here.
@@ -53,6 +53,10 @@ pub struct Patch {
     /// Added to the alarms of earlier layers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub threshold: Option<ThresholdSettings>,
+    /// A filter over several metrics of each device that matches; of the series themselves it sets
+    /// nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vector: Option<VectorSettings>,
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {

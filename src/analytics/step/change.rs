@@ -19,8 +19,10 @@ impl UnitState {
     /// noise counts from the next reading on. What was learned of another kind or scale is
     /// forgotten, and panes of another scale close. Alarms that are no longer configured end.
     pub fn change_plan(&mut self, old: &Plan, new: &Plan, now: EventTime, effects: &mut Effects) {
+        self.change_vector(old, new);
+        let derive = |plan: &Plan| plan.derive.as_ref().map(|plan| plan.settings.clone());
         if let Some(derived) = &mut self.derived
-            && !old.is_of(&old.settings, new.derive.as_ref().map(|plan| &plan.settings))
+            && derive(old) != derive(new)
         {
             // Its inputs may be others, or in another order.
             **derived = Derived::default();

@@ -31,6 +31,9 @@ impl UnitState {
         if let Some(derived) = &self.derived {
             also(derived.next_deadline());
         }
+        if let Some(vector) = &self.vector {
+            also(vector.next_deadline());
+        }
         next
     }
 

@@ -4,6 +4,7 @@ use crate::analytics::alarm;
 use crate::analytics::fit::Job;
 use crate::analytics::holt_winters::{Forecast, ForecastPlan, Forecaster, SlotsClosed};
 use crate::analytics::kalman::{Kalman, Update};
+use crate::analytics::vector::FilteredRow;
 use crate::batch::pane::Pane;
 use crate::reading::{EventTime, Finite};
 
@@ -35,6 +36,8 @@ pub struct Details {
     /// Each reading that reached the filter, with what the filter made of it, its state after, and
     /// the anomaly score.
     pub readings: Vec<(EventTime, Finite, Update, Kalman, f64)>,
+    /// Each row of a filter over several metrics.
+    pub rows: Vec<FilteredRow>,
     /// Each slot that closed, with what had been forecast for it.
     pub slots: Vec<SlotsClosed>,
     /// Forecasts made at the origins asked for, in order.

@@ -12,6 +12,7 @@ mod deadline;
 mod effects;
 mod plan;
 mod record;
+mod rows;
 mod state;
 mod take;
 

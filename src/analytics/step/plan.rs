@@ -6,7 +6,8 @@ use crate::analytics::derive::DerivePlan;
 use crate::analytics::fit::FitMode;
 use crate::analytics::holt_winters::ForecastPlan;
 use crate::analytics::kalman::KalmanPlan;
-use crate::analytics::settings::{DeriveSettings, Kind, Settings};
+use crate::analytics::settings::{DeriveSettings, DeviceVector, Kind, Settings};
+use crate::analytics::vector::VectorUnitPlan;
 use crate::batch::pane::PaneContext;
 
 /// Settings of a series with all that can be computed from them once; shared by equal series.
@@ -22,6 +23,8 @@ pub struct Plan {
     pub alarms: DetectorPlan,
     /// Of a metric that is computed from others.
     pub derive: Option<DerivePlan>,
+    /// Of a filter over several metrics.
+    pub vector: Option<VectorUnitPlan>,
 }
 
 impl Plan {
@@ -30,17 +33,25 @@ impl Plan {
         let kalman = KalmanPlan::new(&settings.kalman);
         let forecast = settings.forecast.as_ref().map(ForecastPlan::new);
         let alarms = DetectorPlan::new(&settings.alarms, forecast.as_ref().map(ForecastPlan::step));
-        Plan { settings, kalman, forecast, alarms, derive: None }
+        Plan { settings, kalman, forecast, alarms, derive: None, vector: None }
     }
 
     /// Whether it is the plan for these settings.
-    pub fn is_of(&self, settings: &Settings, derive: Option<&DeriveSettings>) -> bool {
-        self.settings == *settings && self.derive.as_ref().map(|plan| &plan.settings) == derive
+    pub fn is_of(
+        &self,
+        settings: &Settings,
+        derive: Option<&DeriveSettings>,
+        vector: Option<&DeviceVector>,
+    ) -> bool {
+        self.settings == *settings
+            && self.derive.as_ref().map(|plan| &plan.settings) == derive
+            && self.vector.as_ref().map(|plan| &plan.vector) == vector
     }
 
     /// Whether both are for the same settings.
     pub fn is_like(&self, other: &Plan) -> bool {
-        self.is_of(&other.settings, other.derive.as_ref().map(|plan| &plan.settings))
+        let derive = other.derive.as_ref().map(|plan| &plan.settings);
+        self.is_of(&other.settings, derive, other.vector.as_ref().map(|plan| &plan.vector))
     }
 }
 

@@ -12,6 +12,7 @@ use crate::analytics::holt_winters::{Forecast, Forecaster};
 use crate::analytics::kalman::{Kalman, Update};
 use crate::analytics::members::{Members, UnitKind};
 use crate::analytics::settings::Kind;
+use crate::analytics::vector::VectorUnit;
 use crate::batch::order::Order;
 use crate::batch::pane::Panes;
 use crate::batch::view::Views;
@@ -77,6 +78,9 @@ pub struct UnitState {
     /// Of a metric that is computed from others: their join.
     #[serde(rename = "j", default, skip_serializing_if = "Option::is_none")]
     pub(super) derived: Option<Box<Derived>>,
+    /// Of a filter over several metrics: their join, and the filter.
+    #[serde(rename = "w", default, skip_serializing_if = "Option::is_none")]
+    pub(super) vector: Option<Box<VectorUnit>>,
     /// Raised when what was asked for before must not be adopted any more.
     #[serde(rename = "z", default, skip_serializing_if = "is_zero")]
     pub(super) fit_epoch: u32,
@@ -121,6 +125,7 @@ impl UnitState {
             alarms: Active::default(),
             members: None,
             derived: None,
+            vector: None,
             fit_epoch: 0,
         }
     }
@@ -137,10 +142,11 @@ impl UnitState {
 
     /// What the unit is.
     pub fn kind_of_unit(&self) -> UnitKind {
-        match (&self.members, &self.derived) {
-            (None, _) => UnitKind::Series,
-            (Some(_), None) => UnitKind::Group,
-            (Some(_), Some(_)) => UnitKind::Derived,
+        match (&self.members, &self.derived, &self.vector) {
+            (None, ..) => UnitKind::Series,
+            (Some(_), None, None) => UnitKind::Group,
+            (Some(_), Some(_), _) => UnitKind::Derived,
+            (Some(_), None, Some(_)) => UnitKind::Vector,
         }
     }
 
@@ -151,6 +157,9 @@ impl UnitState {
             && concerned
         {
             derived.rewind(to);
+        }
+        if concerned {
+            self.rewind_vector(to);
         }
         concerned
     }
@@ -264,6 +273,7 @@ impl UnitState {
             + self.views.heap_bytes()
             + self.members.as_ref().map_or(0, |members| members.heap_bytes())
             + self.derived.as_ref().map_or(0, |derived| derived.heap_bytes())
+            + self.vector.as_ref().map_or(0, |vector| vector.heap_bytes())
             + self.forecaster.as_ref().map_or(0, |f| size_of::<Forecaster>() + f.heap_bytes())
     }
 }

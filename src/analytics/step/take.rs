@@ -20,6 +20,9 @@ impl UnitState {
             None => self.take_own(plan, context, readings, effects),
             Some(members) => {
                 let mut readings = members.collect(context, readings);
+                if self.vector.is_some() {
+                    return self.take_rows(plan, context, &readings, effects);
+                }
                 if let Some(derived) = &mut self.derived {
                     readings = join(derived, members, plan, context, &readings);
                 }
@@ -35,6 +38,7 @@ impl UnitState {
         context: &StepContext<'_>,
         effects: &mut Effects,
     ) {
+        self.take_due_rows(plan, context, effects);
         let Some((derived, derive)) = self.derived.as_mut().zip(plan.derive.as_ref()) else {
             return;
         };
@@ -86,7 +90,12 @@ impl UnitState {
                 self.detectors.heard(&plan.alarms, attended, time, &mut effects.events);
             } else if settings.hold > 0 && self.derived.is_none() || self.order.held() > 0 {
                 // Readings held under an earlier setting go first.
-                let deadline = AttendedTime(context.pane.attended.0 + settings.hold);
+                // Members' readings of one time may come with several batches.
+                let wait = match self.members {
+                    Some(_) => settings.hold.max(settings.lateness),
+                    None => settings.hold,
+                };
+                let deadline = AttendedTime(context.pane.attended.0 + wait);
                 // As decoded: the scale may change before its turn.
                 self.order.hold(Held { time, value: raw, deadline });
             } else {

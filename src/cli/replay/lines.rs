@@ -5,8 +5,9 @@ use std::io::{self, Write};
 use serde::Serialize;
 
 use crate::analytics::step::estimate;
+use crate::analytics::vector::{self, FilteredRow, VectorUnitPlan};
 use crate::engine::{Detail, StepOutput};
-use crate::output::{Estimate, Kinded, Record};
+use crate::output::{Estimate, Kinded, Record, VectorEstimate};
 
 /// An estimate as `--every-reading` writes it.
 #[derive(Debug, Serialize)]
@@ -25,6 +26,22 @@ struct EveryReading<'a> {
 struct Full {
     state: Option<Vec<f64>>,
     covariance: Option<Vec<Vec<f64>>>,
+    loglik: Option<f64>,
+}
+
+/// The same of a row of several metrics; state and covariance are in the estimate.
+#[derive(Debug, Serialize)]
+struct EveryRow<'a> {
+    kind: &'static str,
+    #[serde(flatten)]
+    estimate: &'a VectorEstimate,
+    score: f64,
+    #[serde(flatten)]
+    full: Option<FullRow>,
+}
+
+#[derive(Debug, Serialize)]
+struct FullRow {
     loglik: Option<f64>,
 }
 
@@ -56,7 +73,27 @@ pub fn write_output(
     output.records.iter().try_for_each(|record| write_record(out, record))
 }
 
+fn write_rows(
+    out: &mut impl Write,
+    detail: &Detail,
+    (plan, rows): (&VectorUnitPlan, &[FilteredRow]),
+    full: bool,
+) -> io::Result<()> {
+    for FilteredRow { row, filter } in rows {
+        let name = (&detail.name.device, &detail.name.metric);
+        let estimate = &vector::estimate(name, plan, (row, filter), true);
+        let update = row.update.as_ref();
+        let full = full.then(|| FullRow { loglik: update.and_then(|update| update.loglik) });
+        let score = vector::score(update);
+        write_line(out, &EveryRow { kind: "estimate", estimate, score, full })?;
+    }
+    Ok(())
+}
+
 fn write_estimates(out: &mut impl Write, detail: &Detail, full: bool) -> io::Result<()> {
+    if let Some(plan) = &detail.plan.vector {
+        write_rows(out, detail, (plan, &detail.details.rows), full)?;
+    }
     let (device, metric) = (&detail.name.device, &detail.name.metric);
     for (time, value, update, kalman, score) in &detail.details.readings {
         let reading = (*time, *value, Some(*update), kalman);

@@ -11,6 +11,8 @@ use crate::analytics::alarm::AlarmState;
 use crate::engine::{Engine, StepOutput};
 use crate::output::Record;
 
+/// Most groups and the like that are named as not made.
+const UNMADE_MAX: usize = 5;
 /// Series with lines of their own.
 const LINES_MAX: usize = 20;
 /// Series judged, about 10 KB each; a file may name any number, of which the engine keeps `max_series` at a time.
@@ -158,6 +160,13 @@ impl fmt::Display for Report<'_> {
             let drops: Vec<String> =
                 drops.iter().map(|(reason, n)| format!("{n} {}", reason.name())).collect();
             writeln!(f, "dropped     {}", drops.join(", "))?;
+        }
+        let unmade = engine.unmade();
+        for unmade in unmade.iter().take(UNMADE_MAX) {
+            writeln!(f, "not made    {unmade}")?;
+        }
+        if let Some(more) = unmade.len().checked_sub(UNMADE_MAX).filter(|&more| more > 0) {
+            writeln!(f, "not made    {more} more")?;
         }
         writeln!(
             f,

@@ -3,16 +3,17 @@
 use super::super::keys;
 use super::super::reader::{At, Spot, TableReader};
 use super::super::tree::{Node, Value};
-use super::{FAR, numbers};
+use super::{FAR, numbers, vector};
 use crate::analytics::settings::*;
 
 const MILLISECOND: i64 = crate::reading::SECOND / 1000;
 
+/// What the table sets of the series that match, or, with several metrics, a filter of its own.
 pub(super) fn kalman(
     r: &TableReader<'_, '_>,
     note: &mut impl FnMut(&'static str, &Spot),
-) -> KalmanPatch {
-    let Some(r) = r.table("kalman", &keys::KALMAN) else { return KalmanPatch::default() };
+) -> (KalmanPatch, Option<VectorSettings>) {
+    let Some(r) = r.table("kalman", &keys::KALMAN) else { return Default::default() };
     let model = r.choice(
         "model",
         &[
@@ -41,6 +42,21 @@ pub(super) fn kalman(
         &[],
     );
     let initial = kalman_initial(&r);
+    if has_several(&r) {
+        let vector = vector::vector(
+            &r,
+            model.map(|at| at.value),
+            custom,
+            gate.map(|at| at.value),
+            initial,
+            note,
+        );
+        return (KalmanPatch::default(), vector);
+    }
+    if let Some(at) = r.text("name", "\"motion\"") {
+        let what = "names a filter over several metrics, and there are not several";
+        r.cx.fault(&at.spot, what, "remove it, or write metrics = [\"flow\", \"pressure\"]");
+    }
     for (key, spot) in [
         ("kalman.model", model.as_ref().map(|at| &at.spot)),
         ("kalman.observation_sd", observation_sd.as_ref().map(|at| &at.spot)),
@@ -56,7 +72,7 @@ pub(super) fn kalman(
             note(key, spot);
         }
     }
-    KalmanPatch {
+    let patch = KalmanPatch {
         model: model.map(|at| at.value),
         observation_sd: observation_sd.map(|at| at.value),
         level_sd: level_sd.map(|at| at.value),
@@ -68,7 +84,14 @@ pub(super) fn kalman(
         gate: gate.map(|at| at.value),
         outliers: outliers.map(|at| at.value),
         initial: initial.map(|at| at.value),
-    }
+    };
+    (patch, None)
+}
+
+/// Whether the table is of a filter over several metrics, good or faulty.
+fn has_several(r: &TableReader<'_, '_>) -> bool {
+    let metrics = r.any("metrics");
+    metrics.is_some_and(|at| matches!(&at.value.value, Value::Array(list) if list.len() > 1))
 }
 
 /// The matrices of a custom model: all four, or none. The spot is that of F.
@@ -77,7 +100,11 @@ fn custom(r: &TableReader<'_, '_>) -> Option<At<CustomSettings>> {
         [("F", "[[1.0]]"), ("H", "[[1.0]]"), ("Q", "[[0.01]]"), ("R", "[[0.25]]")];
     let metrics = r.texts("metrics", "[\"flow\", \"pressure\"]");
     let per_second = r.boolean("per_second").is_some_and(|at| at.value);
-    let any = per_second || metrics.is_some() || MATRICES.iter().any(|(key, _)| r.has(key));
+    let step = r.duration("step", MILLISECOND..=FAR, "1s");
+    let any = per_second
+        || step.is_some()
+        || metrics.is_some()
+        || MATRICES.iter().any(|(key, _)| r.has(key));
     let [f, h, q, rr] = MATRICES.map(|(key, example)| {
         if any && !r.has(key) {
             r.missing(key, example);
@@ -86,7 +113,9 @@ fn custom(r: &TableReader<'_, '_>) -> Option<At<CustomSettings>> {
         rows_of(r, &at, example).map(|value| At { value, spot: at.spot })
     });
     let (f, h, q, rr) = (f?, h?, q?, rr?);
-    let spots = [("F", f.spot.clone()), ("H", h.spot), ("Q", q.spot), ("R", rr.spot)];
+    let mut spots = vec![("F", f.spot.clone()), ("H", h.spot), ("Q", q.spot), ("R", rr.spot)];
+    spots.extend(metrics.as_ref().map(|at| ("metrics", at.spot.clone())));
+    spots.extend(step.as_ref().map(|at| ("step", at.spot.clone())));
     let value = CustomSettings {
         metrics: metrics
             .map(|at| at.value.into_iter().map(|at| at.value).collect())
@@ -96,18 +125,40 @@ fn custom(r: &TableReader<'_, '_>) -> Option<At<CustomSettings>> {
         q: q.value,
         r: rr.value,
         per_second,
+        step: step.map(|at| at.value),
     };
     if let Some((key, what)) = value.fault() {
         let spot = spots.iter().find(|(name, _)| *name == key).map_or(&f.spot, |(_, spot)| spot);
-        r.cx.fault(spot, what, "write e.g. F = [[1.0]], H = [[1.0]], Q = [[0.01]], R = [[0.25]]");
+        r.cx.fault(spot, what, mend(key, value.metrics.len()));
         return None;
     }
-    if value.metrics.len() > 1 {
-        let what = "rows of several metrics are not in this version";
-        r.cx.fault(&f.spot, what, "remove metrics, with one row in H");
-        return None;
+    // With several metrics it is the filter over them that the faults of other tables are about.
+    let several = value.metrics.len() > 1;
+    let spot = spots.into_iter().find(|(name, _)| several && *name == "metrics");
+    Some(At { value, spot: spot.map_or(f.spot, |(_, spot)| spot) })
+}
+
+/// Matrices of the smallest model there is.
+fn mend(key: &str, metrics: usize) -> String {
+    match (key, metrics) {
+        ("metrics", _) => "name each metric once, e.g. [\"flow\", \"pressure\"]".to_owned(),
+        ("step", _) => "remove one of the two".to_owned(),
+        (_, 0 | 1) => "write e.g. F = [[1.0]], H = [[1.0]], Q = [[0.01]], R = [[0.25]]".to_owned(),
+        _ => {
+            let diagonal = |x: f64| {
+                let entry = |i, j| if i == j { format!("{x:?}") } else { "0.0".to_owned() };
+                let row = |i| {
+                    let row: Vec<String> = (0..metrics).map(|j| entry(i, j)).collect();
+                    format!("[{}]", row.join(", "))
+                };
+                format!("[{}]", (0..metrics).map(row).collect::<Vec<_>>().join(", "))
+            };
+            let [one, q, r] = [1.0, 0.01, 0.25].map(diagonal);
+            format!(
+                "with one state for each metric write e.g. F = {one}, H = {one}, Q = {q}, R = {r}"
+            )
+        }
     }
-    Some(At { value, spot: f.spot })
 }
 
 /// A list of rows of finite numbers.

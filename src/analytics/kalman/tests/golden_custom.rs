@@ -26,6 +26,7 @@ fn settings(file: &Value, continuous: Option<Rates>) -> CustomSettings {
         q,
         r: rows(&model["R"]),
         per_second,
+        step: None,
     }
 }
 

@@ -70,5 +70,6 @@ fn oscillator() -> CustomSettings {
         q: vec![vec![1e-4, 0.0, 0.0], vec![0.0, 1e-3, 0.0], vec![0.0, 0.0, 1e-3]],
         r: vec![vec![0.25]],
         per_second: true,
+        step: None,
     }
 }

@@ -187,6 +187,7 @@ fn missing_components_and_empty_rows() {
         q: vec![vec![0.01]],
         r: vec![vec![0.5, 0.3], vec![0.3, 0.8]],
         per_second: true,
+        step: None,
     };
     let plan = VectorPlan::new(&custom, 1.0, None).unwrap();
     let mut filter = VectorFilter::new(&plan);
@@ -269,6 +270,7 @@ fn five_surprising_rows_of_one_kind_are_a_shift() {
         q: vec![vec![1e-4, 0.0], vec![0.0, 1e-4]],
         r: vec![vec![1.0, 0.0], vec![0.0, 1.0]],
         per_second: true,
+        step: None,
     };
     let plan = VectorPlan::new(&custom, 0.9999, None).unwrap();
     let mut filter = VectorFilter::new(&plan);
@@ -491,6 +493,7 @@ proptest! {
             q: rows(&q),
             r: vec![vec![0.5, 0.2], vec![0.2, 0.4]],
             per_second,
+            step: None,
         };
         let plan = VectorPlan::new(&custom, 0.99, None).unwrap();
         let mut filter = VectorFilter::new(&plan);
