@@ -394,7 +394,14 @@ impl Reporter {
             model: model.to_owned(),
             noise: plan.kalman.is_on().then(|| {
                 let health = state.kalman().health(&plan.kalman);
-                NoiseRow { health, advice: health.advice() }
+                NoiseRow {
+                    health,
+                    advice: health.advice(),
+                    in_force: state.kalman().noise_in_force(&plan.kalman),
+                    unordered: counts.unordered,
+                    outliers: counts.outliers,
+                    shifts: counts.shifts,
+                }
             }),
             forecast,
             alarms: state.alarms().iter().map(AlarmRow::of).collect(),

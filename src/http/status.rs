@@ -351,6 +351,13 @@ pub struct NoiseRow {
     pub health: Health,
     /// What was found and what to do about it, in a sentence.
     pub advice: String,
+    /// The noise in force.
+    #[serde(flatten)]
+    pub in_force: Option<NoiseInForce>,
+    /// Readings behind the filter, those that it gated, and its level shifts.
+    pub unordered: u64,
+    pub outliers: u64,
+    pub shifts: u64,
 }
 
 /// A forecast of slot means: element h is that of the slot that starts at `origin` + h·`step_s`.

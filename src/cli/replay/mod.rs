@@ -1,6 +1,6 @@
 //! `weir replay`: recorded data through the production engine, at full speed.
 
-mod evaluation;
+pub(in crate::cli) mod evaluation;
 mod lines;
 pub mod player;
 mod plot;
