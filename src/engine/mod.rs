@@ -128,8 +128,9 @@ pub struct Unit {
     included: u64,
     /// The batch that defined the series.
     defined: u64,
-    /// The batch with which the series before left this slot, and its counts: until meta includes
-    /// that batch, only this chunk knows them, since it has overwritten the other's.
+    /// The batch with which the series before left this slot, and the counts of all that left it
+    /// since the last checkpoint: until meta includes that batch, only this chunk knows them, since
+    /// it has overwritten the others'.
     predecessor: Option<Box<(u64, UnitCounts)>>,
     dirty: bool,
     /// Its active alarms as they are in the engine's count.
@@ -162,7 +163,8 @@ pub struct UnitChunk {
     /// The batch that defined the series.
     #[serde(rename = "b")]
     pub defined: u64,
-    /// The batch with which the series before left the slot, and its counts.
+    /// The batch with which the series before left the slot, and the counts of all that left it
+    /// since the checkpoint before.
     #[serde(rename = "p", default, skip_serializing_if = "Option::is_none")]
     pub predecessor: Option<Box<(u64, UnitCounts)>>,
     /// The state.
@@ -233,8 +235,10 @@ pub struct Engine {
     dirty: VecDeque<(u64, u32)>,
     /// Slots whose stored chunk must go, with the batch at which the series left.
     deleted: BTreeMap<u32, u64>,
-    /// Counts of the series that left since the last checkpoint, with the batch, by slot.
+    /// Counts of the series that left since the last checkpoint, with the last one's batch, by slot.
     departed: BTreeMap<u32, (u64, UnitCounts)>,
+    /// The batch of the last checkpoint's meta: the next checkpoint begins only when it is stored.
+    checkpointed: u64,
     /// Active alarms of all units.
     alarms: usize,
     /// Totals over the living units.
@@ -272,6 +276,7 @@ impl Engine {
     ) -> Result<Engine, ConfigError> {
         let zone = Zone::get(&meta.config.time_zone).map_err(ConfigError)?;
         let mut engine = Engine {
+            checkpointed: meta.batch,
             meta,
             zone,
             registry: Registry::default(),
@@ -653,6 +658,12 @@ impl Engine {
         unit.state.leave(&unit.plan, &context, &mut self.effects);
         let is_series = unit.state.kind_of_unit().is_series();
         let counts = if is_series { *unit.state.counts() } else { UnitCounts::default() };
+        let mut departed = counts;
+        if let Some(before) = &unit.predecessor
+            && before.0 > self.checkpointed
+        {
+            departed.merge(&before.1);
+        }
         self.changed(slot, frame.batch, output);
         output.touched.retain(|&touched| touched != series);
         if fresh {
@@ -666,7 +677,7 @@ impl Engine {
         let since = dirty_since.map_or(frame.batch, |&(batch, _)| batch);
         self.dirty.retain(|&(_, dirty)| dirty != slot);
         self.deleted.entry(slot).or_insert(since);
-        self.departed.insert(slot, (frame.batch, counts));
+        self.departed.insert(slot, (frame.batch, departed));
         self.recount();
     }
 
@@ -800,6 +811,7 @@ impl Engine {
         }
         let deleted = std::mem::take(&mut self.deleted);
         self.departed.clear();
+        self.checkpointed = self.meta.batch;
         let written: Vec<u32> = chunks.iter().map(|(series, _)| series.0).collect();
         let deleted =
             deleted.into_keys().filter(|slot| !written.contains(slot)).map(SeriesId).collect();
@@ -865,6 +877,8 @@ fn context<'a>(config: &CoreConfig, zone: &'a Zone, frame: &Frame) -> StepContex
     }
 }
 
+#[cfg(test)]
+mod departed_tests;
 #[cfg(test)]
 mod fit_tests;
 #[cfg(test)]
