@@ -36,7 +36,8 @@ fn version_help_and_wrong_usage() {
     for command in ["check", "explain", "fit", "replay"] {
         assert!(out.contains(&format!("\n  {command} ")), "{out}");
     }
-    for args in [&[][..], &["chekc"], &["check", "--nonsense"], &["replay"], &["fit"], &["explain"]] {
+    for args in [&[][..], &["chekc"], &["check", "--nonsense"], &["replay"], &["fit"], &["explain"]]
+    {
         let (code, out, err) = texts(&weir(folder.path(), args));
         assert_eq!((code, out.as_str()), (Some(2), ""), "{args:?}");
         assert!(err.contains("Usage:"), "{args:?}: {err}");

@@ -9,7 +9,7 @@ use serde::ser::{SerializeMap, Serializer};
 use serde::{Deserialize, Serialize};
 
 use crate::analytics::alarm::{Event, Severity};
-use crate::analytics::kalman::Health;
+use crate::analytics::kalman::{Health, NoiseInForce};
 use crate::daemon::input::InputAlarm;
 use crate::reading::{DropCounts, DropReason, EventTime, ProcessingTime};
 
@@ -354,9 +354,11 @@ pub struct NoiseRow {
     /// The noise in force.
     #[serde(flatten)]
     pub in_force: Option<NoiseInForce>,
-    /// Readings behind the filter, those that it gated, and its level shifts.
+    /// Readings behind the filter.
     pub unordered: u64,
+    /// Readings that the filter gated.
     pub outliers: u64,
+    /// Level shifts.
     pub shifts: u64,
 }
 

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::plan::KalmanPlan;
+use super::plan::{KalmanPlan, hours_to_the};
 use super::state::{Kalman, Source};
 use crate::analytics::settings::KalmanModel;
 
@@ -35,7 +35,7 @@ impl Kalman {
             Source::Learned(_) => "readings",
         };
         // The inverse of `KalmanPlan::new`.
-        let sd = |variance: f64, hours: i32| (variance * 3600_f64.powi(hours)).sqrt();
+        let sd = |variance: f64, power| (variance * hours_to_the(power)).sqrt();
         let trending = matches!(plan.model, KalmanModel::Trend | KalmanModel::Acceleration);
         Some(NoiseInForce {
             observation_sd: sd(noise.observation, 0),

@@ -6,7 +6,7 @@
 use libm::{exp, log};
 
 use super::fit::{CONTAMINATION, Likelihood, contaminated};
-use super::plan::{KalmanPlan, Noise};
+use super::plan::{KalmanPlan, Noise, hours_to_the};
 use super::recent::Step;
 use super::{Update, seconds};
 use crate::analytics::settings::{KalmanModel, KalmanSettings};
@@ -16,6 +16,8 @@ use crate::reading::{EventTime, Finite, SECOND};
 pub const READINGS_NEEDED: usize = 50;
 /// More are not, either: the newest of them say how noisy the sensor is now.
 const READINGS_MAX: usize = 4096;
+/// Fewer for `acceleration`, whose steps cost ten times as much.
+const ACCELERATION_READINGS: usize = 1024;
 /// Most time constants of `decay` tried, each twice the one before.
 const TAUS: usize = 14;
 
@@ -74,7 +76,7 @@ fn variances(settings: &KalmanSettings, steps: &[Step]) -> Option<(KalmanSetting
 
 /// Variances per second as standard deviations by the hour; see [`KalmanPlan::new`].
 fn with(settings: &KalmanSettings, noise: &Noise) -> KalmanSettings {
-    let sd = |variance: f64, hours: i32| Some((variance * 3600_f64.powi(hours)).sqrt());
+    let sd = |variance: f64, power| Some((variance * hours_to_the(power)).sqrt());
     let model = settings.model;
     let trend = match model {
         KalmanModel::Trend => sd(noise.trend, 3),
@@ -126,6 +128,7 @@ fn decay(
 /// Over the ratio of the two noises on a grid, then more finely, and for each over their size by a golden section.
 fn acceleration(settings: &KalmanSettings, steps: &[Step]) -> Option<KalmanSettings> {
     let plan = KalmanPlan::new(settings);
+    let steps = &steps[steps.len().saturating_sub(ACCELERATION_READINGS)..];
     let likelihood = Likelihood::new(&plan, steps, CONTAMINATION);
     let (dt, spread) = (likelihood.mean_dt(), likelihood.spread());
     let noise = |ratio: f64, size: f64| {
@@ -136,7 +139,7 @@ fn acceleration(settings: &KalmanSettings, steps: &[Step]) -> Option<KalmanSetti
     let at = |ratio: f64| {
         let loss = |size: f64| likelihood.loss(&noise(ratio, size), 0);
         let middle = 2.0 * log(spread);
-        let size = golden(middle - 12.0, middle + 2.0, 24, loss);
+        let size = golden(middle - 12.0, middle + 2.0, 16, loss);
         (size, loss(size))
     };
     let grid = (0..8).map(|i| -18.0 + 2.5 * f64::from(i));

@@ -1,7 +1,7 @@
 //! Which filter, judged by how probable it finds readings that it has not seen.
 //!
-//! Candidates are given the noise under which the first readings are most probable; then the production filter runs
-//! over all of them, and the mean logarithm of the density that it predicted for each of the last decides
+//! Candidates are given the noise under which the first readings are most probable; then the production filter starts
+//! with the held-out ones, as it would in a daemon, and the mean logarithm of the density that it predicted for each decides
 //! (the logarithmic score: Gneiting and Raftery 2007, section 4.1; [`kalman::log_density`]).
 
 use crate::analytics::kalman::{self, Kalman, KalmanPlan, Update, Verdict};
@@ -33,8 +33,8 @@ impl Run {
     }
 }
 
-/// Runs the production filter, searches in place, over `points`; those from number `from` on are judged.
-pub fn run(settings: &KalmanSettings, points: &[(EventTime, Finite)], from: usize) -> Run {
+/// Runs the production filter, searches in place, over `points`.
+pub fn run(settings: &KalmanSettings, points: &[(EventTime, Finite)]) -> Run {
     let plan = KalmanPlan::new(settings);
     let mut filter = Kalman::new(&plan);
     let mut run = Run::default();
@@ -51,9 +51,6 @@ pub fn run(settings: &KalmanSettings, points: &[(EventTime, Finite)], from: usiz
             Verdict::Accepted | Verdict::Shift { .. } => {}
         }
         variance = update.innovation_variance.or(variance);
-        if i < from {
-            continue;
-        }
         run.outliers += u64::from(update.verdict == Verdict::Gated);
         run.shifts += u64::from(matches!(update.verdict, Verdict::Shift { .. }));
         let anew = Update { innovation_variance: variance, nis: Some(STARTED_ANEW_NIS), ..update };
@@ -113,7 +110,7 @@ pub fn choose(
     }
     let learned = &points[..split];
     let compare = |name: &str, settings: KalmanSettings| {
-        let run = run(&settings, points, split);
+        let run = run(&settings, &points[split..]);
         let score = run.score()?;
         Some(Compared { name: name.to_owned(), score, settings, run })
     };
@@ -165,7 +162,7 @@ pub fn choose(
     let judged = compared[0].run.count;
     let chosen = (most > 0).then(|| refitted(&compared[most].settings, points));
     let last = chosen.as_ref().unwrap_or(base);
-    let gated = run(last, points, points.len()).gated;
+    let gated = run(last, points).gated;
     Some(Choice { compared, best: most, judged, chosen, gated })
 }
 

@@ -78,6 +78,12 @@ impl Slots {
         Some(Slots { step, first, values })
     }
 
+    /// The index of the slot of `time`, at most their number.
+    pub fn index(&self, time: EventTime) -> usize {
+        let slot = time.nanos().div_euclid(self.step) - self.first;
+        usize::try_from(slot).unwrap_or(0).min(self.values.len())
+    }
+
     /// Starts the forecaster at slot `begin` and lets it see all that follow; judges it from `judge` on.
     pub fn play(&self, settings: &ForecastSettings, begin: usize, judge: usize) -> Evaluation {
         let plan = ForecastPlan::new(settings);
@@ -205,6 +211,17 @@ fn describe(s: &ForecastSettings) -> String {
     format!("{season}{trend}{log}{robust}")
 }
 
+/// The settings under which a model goes on: the states say which model it is, and what the daemon may look for when it
+/// has seen enough of its own stays open.
+fn widened(s: &ForecastSettings) -> ForecastSettings {
+    if s.seasonal != Seasonal::Additive || s.log == Log::Always {
+        return s.clone();
+    }
+    let default = ForecastSettings::default();
+    let trend = if s.trend == Trend::None { default.trend } else { s.trend };
+    ForecastSettings { seasonal: Seasonal::Auto, log: Log::Auto, trend, ..s.clone() }
+}
+
 /// What is compared, the plainest first.
 fn candidates(base: &ForecastSettings, positive: bool) -> Vec<ForecastSettings> {
     let step = base.step;
@@ -261,13 +278,13 @@ pub fn choose(base: &ForecastSettings, slots: &Slots, split: usize) -> Option<Ch
     let mut compared = vec![Compared { name: "defaults".to_owned(), score: cold }];
     let warm = judged(base, 0).unwrap_or(cold);
     compared.push(Compared { name: "defaults, having seen all before".to_owned(), score: warm });
-    let positive = slots.values.iter().all(|y| !(*y <= 0.0));
+    let positive = slots.values.iter().all(|y| y.is_nan() || *y > 0.0);
     let mut best: Option<(f64, ForecastSettings)> = None;
     let mut at = 0;
     let mut try_one = |settings: ForecastSettings, best: &mut Option<(f64, ForecastSettings)>| {
         let initial = learn(&settings, slots.first, &slots.values[..split]).map(rounded);
         let Some(initial) = initial else { return };
-        let resumed = ForecastSettings { initial: Some(initial), ..settings.clone() };
+        let resumed = ForecastSettings { initial: Some(initial), ..widened(&settings) };
         let Some(score) = judged(&resumed, split) else { return };
         let ratio = score.ratio(&cold);
         compared.push(Compared { name: describe(&settings), score });
@@ -285,7 +302,7 @@ pub fn choose(base: &ForecastSettings, slots: &Slots, split: usize) -> Option<Ch
     }
     let chosen = best.and_then(|(_, settings)| {
         let initial = rounded(learn(&settings, slots.first, &slots.values)?);
-        Some(ForecastSettings { initial: Some(initial), ..settings })
+        Some(ForecastSettings { initial: Some(initial), ..widened(&settings) })
     });
     let best = if chosen.is_some() { at } else { 0 };
     Some(Choice { compared, best, chosen })

@@ -1,6 +1,7 @@
 //! `--judge`: what a profile is worth on readings that it was not fitted to.
 //!
-//! The first half of each series is fitted; then the production engine ([`Player`]) runs over the second half with the
+//! The first half of each series is fitted; then the production engine ([`Player`]) runs over the second half (its first
+//! four weeks: the time for which a start matters) with the
 //! profile, read back from its TOML, and with the settings without it. Twice: both starting cold with the second half (a
 //! profile is installed and the daemon started), and both having seen the first half too. Told are
 //!
@@ -175,12 +176,14 @@ pub fn judge(config: &Config, all: &Series, horizon: Option<i64>) -> Result<Judg
     let profiles =
         with.layers.iter().take_while(|layer| layer.origin.contains("[[profile]]")).count();
     with.layers.splice(profiles..profiles, read.layers);
-    let second = &all.readings[half..];
-    let Some(&(from, _)) = second.first() else {
+    let Some(&(from, _)) = all.readings.get(half) else {
         return Ok(Judgement { name, verdicts: None, note: "too short".to_owned() });
     };
+    let until = from.nanos().saturating_add(series::HELD_OUT_MAX);
+    let end = all.readings.partition_point(|(time, _)| time.nanos() < until);
+    let second = &all.readings[half..end];
     let cold = compare(&play(&with, all, second)?, &play(config, all, second)?, from);
-    let whole = &all.readings;
+    let whole = &all.readings[..end];
     let warm = compare(&play(&with, all, whole)?, &play(config, all, whole)?, from);
     let model = |name: Option<&String>| name.map_or("-", |name| name.as_str()).to_owned();
     let filter = found.filter.as_ref().map(|choice| &choice.compared[choice.best].name);
@@ -193,7 +196,7 @@ pub fn judge(config: &Config, all: &Series, horizon: Option<i64>) -> Result<Judg
 pub fn table(all: &[Judgement]) -> String {
     let width = all.iter().map(|one| one.name.chars().count()).max().unwrap_or(0).clamp(8, 48);
     let mut text = format!(
-        "Second half of each series, with the profile fitted to the first, against the defaults.\n\
+        "Second half of each series (at most four weeks), with the profile fitted to the first, against the defaults.\n\
          filter: mean gain in log density a reading (> 0: better); forecast: geometric mean of the ratios of error and \
          interval score, next slot and horizon (< 1: better); overall < 1: a win; coverage of the profile's intervals.\n\
          {:width$} {:^31} {:^31}\n{:width$} {:>9} {:>9} {:>9}   {:>9} {:>9} {:>9}   {:>13}  filter | forecast\n",

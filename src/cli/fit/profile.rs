@@ -120,7 +120,13 @@ fn forecast(s: &ForecastSettings, text: &mut String) {
     }
     line("seasonal", quoted(seasonal));
     line("trend", quoted(trend));
-    line("log", (s.log == Log::Always).to_string());
+    line(
+        "log",
+        match s.log {
+            Log::Auto => quoted("auto"),
+            log => (log == Log::Always).to_string(),
+        },
+    );
     line("robust", s.robust.to_string());
     line("horizon", duration(s.horizon));
     if let Some(s) = &s.initial {

@@ -5,10 +5,13 @@ use super::forecast::{self, Slots};
 use super::recorded::{Series, Signal, signal};
 use crate::analytics::settings::{ForecastSettings, HOUR, Kind, Settings};
 use crate::config::units::format_duration;
-use crate::reading::{EventTime, SECOND};
+use crate::reading::{EventTime, Finite, SECOND};
 
 /// Fewer readings are not fitted: three quarters of them are learned from.
 pub const READINGS_NEEDED: usize = 80;
+
+/// Longest time held out, nanoseconds.
+pub const HELD_OUT_MAX: i64 = 28 * 24 * HOUR;
 
 /// What was found for one series.
 #[derive(Debug)]
@@ -59,7 +62,9 @@ pub fn fit(series: &Series, base: &Settings, horizon: Option<i64>) -> Option<Fou
         return Some(found);
     }
     let points = &found.signal.points;
-    found.filter = filter::choose(&base.kalman, points, points.len() * 3 / 4);
+    let split = split(points);
+    let from = points[split].0;
+    found.filter = filter::choose(&base.kalman, points, split);
     if found.filter.is_none() {
         found.notes.push("filter: readings that hardly change, or no filter to choose".to_owned());
     }
@@ -73,7 +78,7 @@ pub fn fit(series: &Series, base: &Settings, horizon: Option<i64>) -> Option<Fou
             let slots = Slots::new(points, gated, settings.step);
             let choice = slots
                 .as_ref()
-                .and_then(|slots| forecast::choose(&settings, slots, slots.values.len() * 3 / 4));
+                .and_then(|slots| forecast::choose(&settings, slots, slots.index(from)));
             if choice.is_none() {
                 found.notes.push(format!(
                     "forecast: {} slots of {}, at least {} are needed; a day's season needs 4 days, a week's 4 weeks",
@@ -86,6 +91,15 @@ pub fn fit(series: &Series, base: &Settings, horizon: Option<i64>) -> Option<Fou
         }
     }
     Some(found)
+}
+
+/// The last quarter is held out, but no more than four weeks of it: the time for which a start matters.
+fn split(points: &[(EventTime, Finite)]) -> usize {
+    let quarter = points.len() * 3 / 4;
+    let last = points.last().map_or(0, |(time, _)| time.nanos());
+    let weeks = points.partition_point(|(time, _)| time.nanos() < last - HELD_OUT_MAX);
+    // A gap may leave nothing in four weeks.
+    quarter.max(weeks).min(points.len() * 9 / 10)
 }
 
 /// The forecast's settings with step and horizon that suit readings so far apart.
