@@ -82,6 +82,10 @@ check: packages ## does it compile, in each combination of features
 bench: ## measure the hot paths
 	cargo bench $(CARGO_FLAGS)
 
+.PHONY: judge-fit
+judge-fit: ## what profiles of weir fit are worth on data they were not fitted to, against the defaults
+	cargo test --release $(CARGO_FLAGS) --test fit -- --ignored --nocapture judge
+
 .PHONY: bench-daemon
 bench-daemon: packages ## measure the whole daemon under load, against a bare subscriber
 	cargo bench $(CARGO_FLAGS) --bench daemon

@@ -32,10 +32,11 @@ fn version_help_and_wrong_usage() {
     assert_eq!((code, out), (Some(0), format!("weir {}\n", env!("CARGO_PKG_VERSION"))));
     let (code, out, _) = texts(&weir(folder.path(), &["--help"]));
     assert_eq!(code, Some(0));
-    for command in ["check", "explain", "replay"] {
+    for command in ["check", "explain", "fit", "replay"] {
         assert!(out.contains(&format!("\n  {command} ")), "{out}");
     }
-    for args in [&[][..], &["chekc"], &["check", "--nonsense"], &["replay"], &["explain"]] {
+    for args in [&[][..], &["chekc"], &["check", "--nonsense"], &["replay"], &["fit"], &["explain"]]
+    {
         let (code, out, err) = texts(&weir(folder.path(), args));
         assert_eq!((code, out.as_str()), (Some(2), ""), "{args:?}");
         assert!(err.contains("Usage:"), "{args:?}: {err}");

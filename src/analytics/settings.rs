@@ -26,7 +26,8 @@ pub use custom::{CustomSettings, METRICS_MAX, STATES_MAX, is_covariance};
 pub use derive::DeriveSettings;
 pub use detectors::{DetectorPatch, DetectorSettings};
 pub use forecast::{
-    ForecastInitial, ForecastPatch, ForecastSettings, Log, SLOTS_MAX, Seasonal, Smoothing, Trend,
+    ForecastInitial, ForecastPatch, ForecastResumed, ForecastSettings, Log, SLOTS_MAX, Seasonal,
+    Smoothing, Trend,
 };
 pub use glob::{glob_covers, glob_matches, glob_meets};
 pub use group::{GroupSettings, KEY};

@@ -1,4 +1,6 @@
-//! `weir explain`: the settings of one series and where each comes from.
+//! `weir explain`: the settings of one series and where each comes from, and its state in the running daemon.
+
+mod live;
 
 use std::path::Path;
 
@@ -6,6 +8,9 @@ use super::{Failure, load_config, print};
 use crate::config;
 
 /// Show the settings of one series, and the line of the configuration that each comes from
+///
+/// Where the daemon runs (asked at [http] listen), its state too: filter and noise in force, whether that noise fits
+/// the readings and what to do if not, forecast, skill, coverage, active alarms, counts.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// DEVICE/METRIC (the metric is what follows the last '/'), or the device alone
@@ -31,5 +36,18 @@ pub fn run(args: &Args, path: Option<&Path>) -> Result<(), Failure> {
         )));
     }
     let config = load_config(path)?;
-    print(&config::explain(&config, device, metric))
+    let state =
+        match config.http.listen.map(|address| (address, live::ask(address, device, metric))) {
+            None => "state: not asked for, [http] listen is off\n".to_owned(),
+            Some((address, Ok(Some(row)))) => {
+                format!("state, from the daemon at http://{address}/\n{}", live::text(&row))
+            }
+            Some((address, Ok(None))) => {
+                format!("state: the daemon at http://{address}/ has no reading of this series\n")
+            }
+            Some((address, Err(why))) => {
+                format!("state: the daemon is not running, or not at http://{address}/: {why}\n")
+            }
+        };
+    print(&format!("{}{state}", config::explain(&config, device, metric)))
 }

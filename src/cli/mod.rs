@@ -6,6 +6,7 @@
 pub mod check;
 pub mod demo;
 pub mod explain;
+pub mod fit;
 pub mod logging;
 pub mod replay;
 pub mod run;
@@ -43,6 +44,7 @@ enum Command {
     Check(check::Args),
     Demo(demo::Args),
     Explain(explain::Args),
+    Fit(fit::Args),
     Replay(replay::Args),
 }
 
@@ -53,6 +55,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Demo(args) => demo::run(&args, config),
         Command::Check(args) => check::run(&args, config),
         Command::Explain(args) => explain::run(&args, config),
+        Command::Fit(args) => fit::run(&args, config),
         Command::Replay(args) => replay::run(&args, config),
     }
 }

@@ -116,15 +116,8 @@ const ROWS: &[Row] = &[
     (
         "forecast.smoothing",
         |s| {
-            let given = |s: &Smoothing| {
-                let Smoothing { alpha, beta, gamma, omega, phi, rho } = s;
-                format!(
-                    "{{ alpha = {alpha:?}, beta = {beta:?}, gamma = {gamma:?}, omega = {omega:?}, \
-                     phi = {phi:?}, rho = {rho:?} }}"
-                )
-            };
             let f = s.forecast.as_ref()?;
-            Some(f.smoothing.as_ref().map_or("\"auto\"".to_owned(), given))
+            Some(f.smoothing.as_ref().map_or("\"auto\"".to_owned(), smoothing))
         },
         |p| p.forecast.smoothing.is_some() || p.forecast.smoothing_auto.is_some(),
     ),
@@ -148,7 +141,14 @@ const ROWS: &[Row] = &[
         |s| {
             let given = |i: &ForecastInitial| {
                 let (level, trend, season) = (i.level, i.trend, &i.season);
-                format!("{{ level = {level:?}, trend = {trend:?}, season = {season:?} }}")
+                let resumed = i.resumed.as_ref().map_or(String::new(), |r| {
+                    let at = crate::reading::EventTime::clamped(r.at);
+                    let smoothing = r.smoothing.as_ref().map(smoothing);
+                    let smoothing =
+                        smoothing.map_or(String::new(), |s| format!(", smoothing = {s}"));
+                    format!(", at = \"{at}\", longer = {:?}, sd = {:?}{smoothing}", r.longer, r.sd)
+                });
+                format!("{{ level = {level:?}, trend = {trend:?}, season = {season:?}{resumed} }}")
             };
             let f = s.forecast.as_ref()?;
             Some(f.initial.as_ref().map_or("(from the first seasons)".to_owned(), given))
@@ -173,6 +173,14 @@ fn filter(settings: &Settings) -> Option<&KalmanSettings> {
 
 fn sd(sd: Option<f64>) -> String {
     sd.map_or("(estimated)".to_owned(), |sd| format!("{sd:?}"))
+}
+
+fn smoothing(s: &Smoothing) -> String {
+    let Smoothing { alpha, beta, gamma, omega, phi, rho } = s;
+    format!(
+        "{{ alpha = {alpha:?}, beta = {beta:?}, gamma = {gamma:?}, omega = {omega:?}, phi = {phi:?}, \
+         rho = {rho:?} }}"
+    )
 }
 
 fn quoted(text: &String) -> String {

@@ -245,8 +245,11 @@ pub static FORECAST: Keys = keys(
 pub static SMOOTHING: Keys =
     keys("forecast.smoothing", Form::Inline, &["alpha", "beta", "gamma", "omega", "phi", "rho"]);
 /// `forecast.initial = { … }`
-pub static FORECAST_INITIAL: Keys =
-    keys("forecast.initial", Form::Inline, &["level", "trend", "season"]);
+pub static FORECAST_INITIAL: Keys = keys(
+    "forecast.initial",
+    Form::Inline,
+    &["level", "trend", "season", "at", "longer", "sd", "smoothing"],
+);
 /// `[[alarm]]`
 pub static ALARM: Keys = keys(
     "alarm",

@@ -952,7 +952,12 @@ proptest::proptest! {
         step in proptest::option::of(1..100_000i64), season in proptest::option::of(1..1_000_000i64),
         horizon in proptest::option::of(1..1_000_000i64), terms in proptest::option::of(0..5usize),
     ) {
-        let initial = terms.map(|n| ForecastInitial { level: 0.0, trend: 0.0, season: vec![0.0; n] });
+        let initial = terms.map(|n| ForecastInitial {
+            level: 0.0,
+            trend: 0.0,
+            season: vec![0.0; n],
+            resumed: None,
+        });
         let patch = Patch {
             hold, lateness,
             forecast: ForecastPatch { enabled: Some(true), step, season: season.map(|s| vec![s]), horizon, initial, ..ForecastPatch::default() },

@@ -430,7 +430,14 @@ impl Reporter {
             model: if plan.vector.is_some() { "custom" } else { model }.to_owned(),
             noise: plan.kalman.is_on().then(|| {
                 let health = state.kalman().health(&plan.kalman);
-                NoiseRow { health, advice: health.advice() }
+                NoiseRow {
+                    health,
+                    advice: health.advice(),
+                    in_force: state.kalman().noise_in_force(&plan.kalman),
+                    unordered: counts.unordered,
+                    outliers: counts.outliers,
+                    shifts: counts.shifts,
+                }
             }),
             forecast,
             vector: row.map(|(estimate, late)| vector_row(estimate, late)),

@@ -9,7 +9,7 @@ use serde::ser::{SerializeMap, Serializer};
 use serde::{Deserialize, Serialize};
 
 use crate::analytics::alarm::{Event, Severity};
-use crate::analytics::kalman::Health;
+use crate::analytics::kalman::{Health, NoiseInForce};
 use crate::daemon::input::InputAlarm;
 use crate::reading::{DropCounts, DropReason, EventTime, ProcessingTime};
 
@@ -409,6 +409,15 @@ pub struct NoiseRow {
     pub health: Health,
     /// What was found and what to do about it, in a sentence.
     pub advice: String,
+    /// The noise in force.
+    #[serde(flatten)]
+    pub in_force: Option<NoiseInForce>,
+    /// Readings behind the filter.
+    pub unordered: u64,
+    /// Readings that the filter gated.
+    pub outliers: u64,
+    /// Level shifts.
+    pub shifts: u64,
 }
 
 /// A forecast of slot means: element h is that of the slot that starts at `origin` + h·`step_s`.

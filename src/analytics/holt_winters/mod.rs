@@ -34,6 +34,7 @@ mod member;
 mod model;
 mod naive;
 mod plan;
+mod recorded;
 pub mod recursion;
 mod ring;
 mod schedule;
@@ -47,6 +48,7 @@ mod tests;
 pub use fit::{Fit, FitJob};
 pub use forecaster::Forecaster;
 pub use plan::ForecastPlan;
+pub use recorded::{learn, slots_needed};
 
 use crate::reading::EventTime;
 

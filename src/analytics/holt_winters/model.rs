@@ -10,7 +10,7 @@ use super::fit::{self, Fit, FitJob};
 use super::member::{Member, Shape, Spec, exp};
 use super::naive::SeasonalNaive;
 use super::plan::{ForecastPlan, VALUE_MAX};
-use super::recursion::{Components, Season, phase};
+use super::recursion::{Components, Parameters, Season, phase};
 use super::ring::Ring;
 use super::score::{ErrorScale, Rung, Score};
 use super::start::{self, History};
@@ -18,6 +18,9 @@ use super::{Expected, schedule};
 
 /// One-step errors beyond this start the model afresh: their squares, summed, would overflow.
 const ERROR_MAX: f64 = 1e140;
+
+/// How many errors a recorded standard deviation counts as.
+const RESUMED_ERRORS: f64 = 100.0;
 
 /// Everything behind the open slot.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -223,15 +226,20 @@ impl Model {
     /// For a series whose first slot is `slot`.
     pub(super) fn new(plan: &ForecastPlan, slot: i64) -> Model {
         let stage = plan.initial.as_ref().map_or_else(Stage::default, |initial| {
-            let mut factors = initial.season.clone();
-            if !factors.is_empty() {
-                let m = factors.len();
-                factors.rotate_right(phase(slot, m));
-            }
+            let first = plan.resumed().map_or(slot, |r| r.at.div_euclid(plan.step));
+            let by_phase = |terms: &[f64]| {
+                let mut factors = terms.to_vec();
+                if !factors.is_empty() {
+                    factors.rotate_right(phase(first, terms.len()));
+                }
+                factors
+            };
+            let factors = by_phase(&initial.season);
             let season = match plan.spec.shape {
                 Shape::Additive(_) => Season::Additive(factors),
                 Shape::Multiplicative(_) => Season::Multiplicative(factors),
-                Shape::Plain | Shape::Double(..) => Season::None,
+                Shape::Double(..) => Season::Double(factors, by_phase(initial.longer())),
+                Shape::Plain => Season::None,
             };
             let (level, trend) = (initial.level, initial.trend);
             let components = Components { level, trend, season, residual: 0.0 };
@@ -239,9 +247,15 @@ impl Model {
             Stage::Running(Box::new(Running::new(plan, members)))
         });
         let calibration = || Box::new(Calibration::new(plan.season_length(), plan.horizon));
-        let calibration = plan.initial.is_none().then(calibration);
+        let calibration = (!plan.is_textbook()).then(calibration);
         let seasons = plan.scope.seasons;
-        Model { step: plan.step, seasons, stage, calibration, ..Model::default() }
+        let mut model = Model { step: plan.step, seasons, stage, calibration, ..Model::default() };
+        if let Some(resumed) = plan.resumed() {
+            // The level is not believed before a slot was seen.
+            model.missed = plan.gap_limit;
+            model.errors = ErrorScale::known(resumed.sd, RESUMED_ERRORS);
+        }
+        model
     }
 
     /// True when this state can go on under `plan`; also guards every index taken by phase.
@@ -292,7 +306,10 @@ impl Model {
             return Outcome { expected: None, restarted: false };
         };
         if self.missed >= plan.gap_limit {
-            self.resume(slot, y);
+            match plan.resumed().filter(|_| self.slots == 0) {
+                Some(resumed) => self.arrive(plan, resumed.at.div_euclid(plan.step), slot, y),
+                None => self.resume(slot, y),
+            }
             return Outcome { expected: None, restarted: false };
         }
         let issued = self.issue(plan, slot);
@@ -338,7 +355,7 @@ impl Model {
     /// Counts an observed slot in the contest with the naive forecast.
     fn contend(&mut self, plan: &ForecastPlan, slot: i64, y: f64, naive: Option<f64>) {
         let Stage::Running(running) = &mut self.stage else { return };
-        if plan.initial.is_some() {
+        if plan.is_textbook() {
             return;
         }
         let m = plan.season_length();
@@ -408,6 +425,32 @@ impl Model {
         }
     }
 
+    /// The first slot of a series that goes on from recorded states, those before slot `from`. What lies
+    /// between is predicted through. The level may have wandered there, by α errors a slot: it moves
+    /// by the share of the surprise k α²/(1 + k α²) after k slots that its variance then has, at least by α.
+    fn arrive(&mut self, plan: &ForecastPlan, from: i64, slot: i64, y: f64) {
+        let away = slot.saturating_sub(from);
+        if !(0..i64::from(plan.gap_limit)).contains(&away) {
+            return self.resume(slot, y);
+        }
+        self.missed = 0;
+        let Stage::Running(running) = &mut self.stage else { return };
+        for member in &mut running.members {
+            let p = member.spec.parameters;
+            for s in from..slot {
+                member.components.step(&p, s, None);
+            }
+            let wandered = (away + 1) as f64 * p.alpha * p.alpha;
+            let alpha = (wandered / (1.0 + wandered)).max(p.alpha);
+            let gain = Parameters { alpha, gamma: p.gamma.min(1.0 - alpha), ..p };
+            if let Some(y) = member.spec.inward(y) {
+                member.components.step(&gain, slot, Some(y));
+            }
+        }
+        let m = running.last.len();
+        running.last[phase(slot, m)] = Some(y);
+    }
+
     /// Afresh from a slot of mean `y`, without `initial`, which led here.
     fn restart(&mut self, y: f64) {
         let calibration = self.calibration.as_ref().map(|c| Box::new(c.afresh()));
@@ -429,10 +472,7 @@ impl Model {
         plan: &ForecastPlan,
         running: &Running,
     ) -> impl Iterator<Item = f64> {
-        let correlation = match plan.initial {
-            Some(_) => 0.0,
-            None => self.errors.correlation(),
-        };
+        let correlation = if plan.is_textbook() { 0.0 } else { self.errors.correlation() };
         running.variance_factors(correlation)
     }
 
@@ -441,7 +481,7 @@ impl Model {
     /// weeks. Runs from `initial` keep plain errors: sigma2 = SSE/n.
     fn spread(&self, plan: &ForecastPlan) -> f64 {
         match &self.stage {
-            _ if self.missed == 0 || plan.initial.is_some() => 1.0,
+            _ if self.missed == 0 || plan.is_textbook() => 1.0,
             Stage::Start { .. } => f64::from(self.missed) + 1.0,
             Stage::Running(running) => {
                 self.variance_factors(plan, running).nth(self.missed as usize).unwrap_or(1.0)
@@ -545,7 +585,10 @@ impl Model {
         let due = schedule::last_due(plan.scope.seasons, seen)?;
         let again = self.unanswered
             && self.slots >= self.asked + Contest::block(plan.season_length()) as u64;
-        if plan.ring == 0 || !(again || self.began + delay + due > self.asked) || !self.fits(plan) {
+        let early =
+            plan.resumed().is_some() && self.began == 0 && due < schedule::resumed(self.seasons);
+        let begins = again || self.began + delay + due > self.asked;
+        if plan.ring == 0 || early || !begins || !self.fits(plan) {
             return None;
         }
         (self.asked, self.unanswered, self.pending) = (self.slots, false, None);

@@ -6,7 +6,7 @@ use super::recursion::Parameters;
 use super::score::Rung;
 use crate::analytics::quantile::normal_quantile;
 use crate::analytics::settings::{
-    ForecastInitial, ForecastSettings, HOUR, Log, Seasonal, Smoothing, Trend,
+    ForecastInitial, ForecastResumed, ForecastSettings, HOUR, Log, Seasonal, Smoothing, Trend,
 };
 
 /// Longest slot, ten years: slot ends of any accepted time then fit into 64-bit nanoseconds.
@@ -71,16 +71,21 @@ impl ForecastPlan {
         let seasons = seasons(settings, step);
         let season_length = seasons[0];
         let initial = settings.initial.clone().filter(|initial| {
-            let seasons = initial.season.len() == season_length || season_length == 0;
+            let seasons_fit = initial.season.len() == season_length || season_length == 0;
             let states = [initial.level, initial.trend];
-            seasons && states.iter().chain(&initial.season).all(|s| s.abs() <= VALUE_MAX)
+            let longer = initial.resumed.iter().all(|resumed| {
+                resumed.longer.len() == spare(seasons) && (1e-150..=1e140).contains(&resumed.sd)
+            });
+            let mut all = states.iter().chain(&initial.season).chain(initial.longer());
+            seasons_fit && longer && all.all(|s| s.abs() <= VALUE_MAX)
         });
-        let memory = match initial {
+        let textbook = initial.as_ref().is_some_and(|initial| initial.resumed.is_none());
+        let memory = match textbook {
             // Reproducible from outside: sigma2 = SSE/n over the whole run.
-            Some(_) => 1.0,
-            None => 1.0 - 1.0 / MEMORY_SLOTS.max(10 * season_length) as f64,
+            true => 1.0,
+            false => 1.0 - 1.0 / MEMORY_SLOTS.max(10 * season_length) as f64,
         };
-        let spec = spec(settings, seasons, initial.is_some());
+        let spec = spec(settings, seasons, initial.as_ref());
         let horizon = (settings.horizon / step).clamp(1, HORIZON_MAX as i64) as usize;
         let fixed = settings.smoothing.is_some();
         let scope = Scope {
@@ -97,7 +102,12 @@ impl ForecastPlan {
             robust: settings.robust,
             fixed: fixed.then_some(spec.parameters),
         };
-        let fits = initial.is_none() && (!fixed || seasons[1] > 0);
+        let fits = match &initial {
+            Some(_) if textbook => false,
+            // The model that was found is not given up for another with the same smoothing.
+            Some(_) => !fixed,
+            None => !fixed || seasons[1] > 0,
+        };
         let ring = if fits { RING_SLOTS.max(3 * season_length) } else { 0 };
         let nominal = settings.nominal.clamp(1e-6, 1.0 - 1e-9);
         let z = normal_quantile(0.5 + 0.5 * nominal);
@@ -105,15 +115,25 @@ impl ForecastPlan {
             step,
             horizon,
             nominal,
-            quantile: if initial.is_some() { Quantile::normal(z) } else { Quantile::student(z) },
+            quantile: if textbook { Quantile::normal(z) } else { Quantile::student(z) },
             spec,
             scope,
             ring,
-            robust: settings.robust && initial.is_none(),
+            robust: settings.robust && !textbook,
             initial,
             memory,
             gap_limit: GAP_SLOTS.max(2 * season_length as u32),
         }
+    }
+
+    /// Runs from given states that are to be reproducible from outside, not from recorded ones.
+    pub(super) fn is_textbook(&self) -> bool {
+        self.initial.as_ref().is_some_and(|initial| initial.resumed.is_none())
+    }
+
+    /// What was learned from recorded data.
+    pub(super) fn resumed(&self) -> Option<&ForecastResumed> {
+        self.initial.as_ref().and_then(|initial| initial.resumed.as_ref())
     }
 
     /// Length of a slot in nanoseconds.
@@ -132,7 +152,7 @@ impl ForecastPlan {
     pub fn state_bytes(&self) -> usize {
         let [first, second] = self.scope.seasons;
         let history = super::start::capacity(first).next_power_of_two() * 16;
-        let factors = if self.ring > 0 { 2 * (first + second) } else { first };
+        let factors = if self.ring > 0 { 2 * (first + second) } else { first + second };
         let running = 800 + 8 * factors + 24 * first.max(16);
         1024 + history.max(running) + 4 * self.ring.next_power_of_two()
     }
@@ -172,25 +192,40 @@ fn seasons(settings: &ForecastSettings, step: i64) -> [usize; 2] {
     [first, second]
 }
 
+/// Slots of the longer of two seasons, of which there are terms of their own; 0: none.
+fn spare([first, second]: [usize; 2]) -> usize {
+    if first > 0 { second } else { 0 }
+}
+
 /// The model before any fit, and after it where nothing is left to fit.
-fn spec(settings: &ForecastSettings, seasons: [usize; 2], given: bool) -> Spec {
+pub(super) fn spec(
+    settings: &ForecastSettings,
+    seasons: [usize; 2],
+    initial: Option<&ForecastInitial>,
+) -> Spec {
+    let resumed = initial.map(|initial| initial.resumed.as_ref());
     let shape = match (seasons[0], settings.seasonal) {
         (0, _) => Shape::Plain,
+        (m, _) if matches!(resumed, Some(Some(_))) && seasons[1] > 0 => {
+            Shape::Double(m, seasons[1])
+        }
         (m, Seasonal::Multiplicative) => Shape::Multiplicative(m),
         (m, _) => Shape::Additive(m),
     };
     let rung = match (shape, settings.trend) {
         (Shape::Plain, Trend::None) => Rung::Ses,
         (Shape::Plain, Trend::Additive | Trend::Damped) => Rung::Holt,
+        (Shape::Double(..), _) => Rung::DoubleSeasonal,
         _ => Rung::HoltWinters,
     };
-    let log = settings.log == Log::Always && !given;
-    Spec { rung, shape, log, parameters: parameters(settings, seasons) }
+    let log = settings.log == Log::Always && resumed != Some(None);
+    let found = resumed.flatten().and_then(|resumed| resumed.smoothing);
+    let given = settings.smoothing.or(found).unwrap_or(DEFAULT_SMOOTHING);
+    Spec { rung, shape, log, parameters: parameters(settings, seasons, given) }
 }
 
 /// The smoothing in force, with what the chosen components leave out set to 0.
-fn parameters(settings: &ForecastSettings, seasons: [usize; 2]) -> Parameters {
-    let given = settings.smoothing.unwrap_or(DEFAULT_SMOOTHING);
+fn parameters(settings: &ForecastSettings, seasons: [usize; 2], given: Smoothing) -> Parameters {
     // Outside these ranges the recursion may be unstable and its states grow without bound. (max and
     // min rather than clamp: they also turn a NaN into a number.)
     let within = |value: f64, high: f64| value.max(0.0).min(high);

@@ -14,6 +14,12 @@ pub(super) fn adopted(at: u64, step: i64) -> u64 {
     at.saturating_add((ANSWER / step.max(1)).max(1).unsigned_abs())
 }
 
+/// The slot count at which a series that goes on from recorded states has seen enough of its own to look for
+/// better ones: 21 seasons, 300 slots without one.
+pub(super) fn resumed(seasons: [usize; 2]) -> u64 {
+    if seasons[0] == 0 { 300 } else { 21 * seasons[0] as u64 }
+}
+
 /// The last slot count up to `seen` at which a fit is due; `None` before the first.
 ///
 /// With a season of m slots after 2, 3, 7, 14, 21 and 28 of them, then every 28; with a second one

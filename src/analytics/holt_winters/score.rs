@@ -78,6 +78,11 @@ pub(super) struct ErrorScale {
 }
 
 impl ErrorScale {
+    /// As if `errors` of them had been seen, of standard deviation `sd`.
+    pub fn known(sd: f64, errors: f64) -> ErrorScale {
+        ErrorScale { sum: sd * sd * errors, weight: errors, product: 0.0, previous: 0.0 }
+    }
+
     /// Counts one error; all before it count `memory` in (0, 1] times what they did.
     pub fn add(&mut self, memory: f64, error: f64) {
         self.sum = self.sum * memory + error * error;

@@ -30,7 +30,7 @@ pub(super) const READINGS_MIN: usize = 100;
 const MOVES_MIN: usize = 20;
 /// Share of outliers expected, the ε above. A weight of ½ is then at 3.9 standard deviations, where
 /// the default gate (0.9999) is.
-const CONTAMINATION: f64 = 0.01;
+pub(super) const CONTAMINATION: f64 = 0.01;
 /// The last share of the readings, on which a fit to the others must predict better.
 const HELD_OUT: f64 = 0.25;
 /// Least level noise between two readings, as a share of the observation noise: the filter then
@@ -136,6 +136,16 @@ impl<'a> Likelihood<'a> {
         Likelihood { plan, steps, contamination, mean_dt, resolution, spread }
     }
 
+    /// Mean interval in seconds.
+    pub fn mean_dt(&self) -> f64 {
+        self.mean_dt
+    }
+
+    /// A robust standard deviation of the differences.
+    pub fn spread(&self) -> f64 {
+        self.spread
+    }
+
     /// The variances that maximise it; given ones stay. The search starts at `start` or at the best
     /// of a few others. `None` if there is nothing to search for or no finite likelihood.
     pub fn maximise(&self, given: &Given, start: &Noise) -> Option<Noise> {
@@ -165,9 +175,6 @@ impl<'a> Likelihood<'a> {
     /// Minus the log-likelihood, with the log 2π terms, of the readings from number `from` on
     /// (the earlier ones only move the filter).
     pub fn loss(&self, noise: &Noise, from: usize) -> f64 {
-        // 1/√(2π) and 1/π.
-        const NORMAL: f64 = 0.398_942_280_401_432_7;
-        const CAUCHY: f64 = std::f64::consts::FRAC_1_PI;
         let mut belief = self.plan.diffuse();
         let (mut reading, mut loss) = (0.0, 0.0);
         let (mut run, mut above) = (0, false);
@@ -186,8 +193,7 @@ impl<'a> Likelihood<'a> {
                     loss -= innovation.loglik();
                 }
             } else {
-                let normal = (1.0 - self.contamination) * NORMAL * exp(-nis / 2.0);
-                let density = normal + self.contamination * CAUCHY / (1.0 + nis);
+                let (density, normal) = contaminated(self.contamination, nis);
                 weight = normal / density;
                 if i >= from {
                     loss -= log(density / innovation.variance.sqrt());
@@ -210,6 +216,15 @@ impl<'a> Likelihood<'a> {
         }
         if belief.is_sound() { loss } else { f64::INFINITY }
     }
+}
+
+/// Density of a standardised innovation of this square, (1 − ε)·N(0, 1) + ε·Cauchy(0, 1), and the first part alone.
+pub(super) fn contaminated(contamination: f64, nis: f64) -> (f64, f64) {
+    // 1/√(2π) and 1/π.
+    const NORMAL: f64 = 0.398_942_280_401_432_7;
+    const CAUCHY: f64 = std::f64::consts::FRAC_1_PI;
+    let normal = (1.0 - contamination) * NORMAL * exp(-nis / 2.0);
+    (normal + contamination * CAUCHY / (1.0 + nis), normal)
 }
 
 /// The variances searched for, as logarithms: of `observation`, `level`·dt and `trend`·dt³ (dt the

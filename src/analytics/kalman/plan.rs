@@ -195,6 +195,11 @@ impl KalmanPlan {
     }
 }
 
+/// Seconds in an hour to this power: from variances per second to the settings' by the hour.
+pub(super) fn hours_to_the(power: u32) -> f64 {
+    (0..power).fold(1.0, |product, _| product * SECONDS_PER_HOUR)
+}
+
 /// The model, and what it needs besides variances.
 fn dynamics(settings: &KalmanSettings) -> (KalmanModel, Dynamics) {
     let model = settings.model;

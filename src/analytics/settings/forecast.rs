@@ -118,8 +118,31 @@ pub struct ForecastInitial {
     pub level: f64,
     /// Trend per step.
     pub trend: f64,
-    /// Seasonal terms; element 0 belongs to the first slot.
+    /// Seasonal terms; element 0 belongs to the first slot, or to the one that `resumed` names.
     pub season: Vec<f64>,
+    /// The states were learned from recorded data: the series goes on from them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resumed: Option<ForecastResumed>,
+}
+
+impl ForecastInitial {
+    /// Terms of the longer of two seasons.
+    pub fn longer(&self) -> &[f64] {
+        self.resumed.as_ref().map_or(&[], |resumed| &resumed.longer)
+    }
+}
+
+/// What else was learned from recorded data (`weir fit`).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ForecastResumed {
+    /// Start of the slot behind the last recorded one; nanoseconds since the epoch. The states are those before it.
+    pub at: i64,
+    /// Terms of the longer of two seasons, from that slot on; empty: there is one, or none.
+    pub longer: Vec<f64>,
+    /// Standard deviation of the one-step errors, > 0; of logarithms, where these are forecast.
+    pub sd: f64,
+    /// Smoothing until the first search for a better one; `None`: that of the settings.
+    pub smoothing: Option<Smoothing>,
 }
 
 /// What a table sets of [`ForecastSettings`].
@@ -200,6 +223,17 @@ impl ForecastSettings {
         }
     }
 
+    /// Terms that the longer season wants and has, where these differ; states that were not recorded have none.
+    fn longer_slots(&self, initial: &ForecastInitial) -> Option<(i64, usize)> {
+        let resumed = initial.resumed.as_ref()?;
+        let wanted = match (self.seasonal, self.season.get(1)) {
+            (Seasonal::None, _) | (_, None) => 0,
+            (_, Some(season)) => season / self.step,
+        };
+        let has = resumed.longer.len();
+        (has as i64 != wanted).then_some((wanted, has))
+    }
+
     pub(super) fn conflicts(&self, conflicts: &mut Vec<Conflict>) {
         if self.seasonal != Seasonal::None && !self.season_auto {
             const KEYS: &[&str] =
@@ -259,6 +293,20 @@ impl ForecastSettings {
             });
         }
         if let Some(initial) = &self.initial
+            && let Some((_, longer)) = self.longer_slots(initial)
+        {
+            conflicts.push(Conflict {
+                keys: &["forecast.initial", "forecast.season", "forecast.step", "forecast"],
+                what: format!(
+                    "initial.longer has {longer} terms, the second season has {} steps",
+                    self.season.get(1).map_or(0, |season| season / self.step)
+                ),
+                mend: "give one term for each step of the second season, none without one"
+                    .to_owned(),
+                remedy: "initial is ignored",
+            });
+        }
+        if let Some(initial) = &self.initial
             && initial.season.len() as i64 != self.season_slots()
         {
             conflicts.push(Conflict {
@@ -289,7 +337,9 @@ impl ForecastSettings {
         let steps = self.horizon / self.step + i64::from(self.horizon % self.step != 0);
         self.horizon = steps.clamp(1, SLOTS_MAX) * self.step;
         let slots = self.season_slots();
-        if self.initial.as_ref().is_some_and(|i| i.season.len() as i64 != slots) {
+        let unfit =
+            |i: &ForecastInitial| i.season.len() as i64 != slots || self.longer_slots(i).is_some();
+        if self.initial.as_ref().is_some_and(unfit) {
             self.initial = None;
         }
     }

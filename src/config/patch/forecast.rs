@@ -5,6 +5,8 @@ use super::super::reader::{At, Spot, TableReader};
 use super::super::tree::Value;
 use super::{DAY, FAR, numbers};
 use crate::analytics::settings::*;
+use crate::decoder::settings::TimeUnit;
+use crate::decoder::time;
 use crate::reading::SECOND;
 
 pub(super) fn forecast(
@@ -160,6 +162,26 @@ fn smoothing(r: &TableReader<'_, '_>) -> Option<Smoothing> {
     })
 }
 
+fn resumed(r: &TableReader<'_, '_>) -> Option<ForecastResumed> {
+    let example = "\"2026-03-01T00:00:00Z\"";
+    let text = r.text("at", example)?;
+    let at = time::parse(&text.value, TimeUnit::Rfc3339);
+    if at.is_none() {
+        r.cx.fault(&text.spot, "must be a time (RFC 3339)", format!("write e.g. {example}"));
+    }
+    if !r.has("sd") {
+        r.missing("sd", "0.5");
+    }
+    let sd = r.number("sd", |sd| (1e-150..=1e140).contains(&sd), "above 0", "0.5");
+    let longer = r.numbers("longer", "[0.5, -0.5]");
+    Some(ForecastResumed {
+        at: at?.nanos(),
+        longer: longer.map(|at| numbers(at.value)).unwrap_or_default(),
+        sd: sd?.value,
+        smoothing: smoothing(r),
+    })
+}
+
 fn forecast_initial(r: &TableReader<'_, '_>) -> Option<At<ForecastInitial>> {
     let r = r.table("initial", &keys::FORECAST_INITIAL)?;
     if !r.has("level") {
@@ -168,7 +190,20 @@ fn forecast_initial(r: &TableReader<'_, '_>) -> Option<At<ForecastInitial>> {
     let level = r.number("level", |_| true, "a number", "20.0");
     let trend = r.number("trend", |_| true, "a number", "0.0");
     let season = r.numbers("season", "[0.5, -0.5]");
+    let resumed = match r.has("at") {
+        true => Some(resumed(&r)?),
+        false => {
+            for key in ["longer", "sd", "smoothing"] {
+                if let Some(at) = r.has(key).then(|| r.any(key)).flatten() {
+                    let what = "says something only together with at";
+                    r.cx.fault(&at.spot, what, "write e.g. at = \"2026-03-01T00:00:00Z\"");
+                }
+            }
+            None
+        }
+    };
     let value = ForecastInitial {
+        resumed,
         level: level?.value,
         trend: trend.map_or(0.0, |at| at.value),
         season: season.map(|at| numbers(at.value)).unwrap_or_default(),

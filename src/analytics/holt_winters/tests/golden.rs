@@ -230,6 +230,7 @@ fn settings(file: &Value) -> ForecastSettings {
             level: initial["level"].as_f64().unwrap(),
             trend: initial["trend"].as_f64().unwrap_or(0.0),
             season: numbers(&initial["season"]),
+            resumed: None,
         }),
     }
 }

@@ -338,7 +338,9 @@ fn a_constant_series_is_forecast_as_it_is() {
 
 #[test]
 fn overflow_starts_afresh_and_says_so() {
-    for initial in [None, Some(ForecastInitial { level: 1e300, trend: 1e300, season: vec![] })] {
+    for initial in
+        [None, Some(ForecastInitial { level: 1e300, trend: 1e300, season: vec![], resumed: None })]
+    {
         let plan = plan(|s| {
             s.season.clear();
             s.initial = initial;
@@ -454,6 +456,7 @@ fn any_plan() -> impl Strategy<Value = ForecastPlan> {
                 level,
                 trend: level / 10.0,
                 season: if m < 2 { vec![] } else { vec![level / 2.0; m] },
+                resumed: None,
             });
         })
     })

@@ -1,0 +1,221 @@
+//! The state of a series in the daemon that runs, by its API.
+
+use std::fmt::Write as _;
+use std::io::{Read, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use serde_json::Value;
+
+/// The daemon is on this machine: what takes longer is no answer.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// Longest answer read.
+const BYTES_MAX: u64 = 4 << 20;
+
+/// Asks for the series. `Ok(None)`: the daemon has not seen it.
+///
+/// # Errors
+/// No daemon, or none that answers: why, in words.
+pub fn ask(address: SocketAddr, device: &str, metric: &str) -> Result<Option<Value>, String> {
+    // A daemon that listens everywhere is asked on loopback.
+    let address = match address.ip() {
+        ip if ip.is_unspecified() && ip.is_ipv4() => ([127, 0, 0, 1], address.port()).into(),
+        ip if ip.is_unspecified() => (std::net::Ipv6Addr::LOCALHOST, address.port()).into(),
+        _ => address,
+    };
+    let path = format!("/api/series/{}/{}", encoded(device), encoded(metric));
+    let answer = get(address, &path).map_err(|error| error.to_string())?;
+    let (head, body) = answer.split_once("\r\n\r\n").ok_or("no HTTP answer")?;
+    let code = head.split(' ').nth(1).unwrap_or("");
+    match (code, serde_json::from_str::<Value>(body)) {
+        ("200", Ok(row)) if row["device"] == device && row["metric"] == metric => Ok(Some(row)),
+        ("404", Ok(_)) => Ok(None),
+        (_, Ok(fault)) if fault["error"].is_string() => {
+            Err(fault["error"].as_str().unwrap_or_default().to_owned())
+        }
+        _ => Err("something else than weir answers there".to_owned()),
+    }
+}
+
+fn get(address: SocketAddr, path: &str) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    // With 1.0 the answer is one piece, and ends with the connection.
+    write!(stream, "GET {path} HTTP/1.0\r\nHost: {address}\r\nAccept: application/json\r\n\r\n")?;
+    let mut answer = Vec::new();
+    stream.take(BYTES_MAX).read_to_end(&mut answer)?;
+    Ok(String::from_utf8_lossy(&answer).into_owned())
+}
+
+/// One segment of a path.
+fn encoded(name: &str) -> String {
+    let mut text = String::new();
+    for byte in name.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) && name.trim_matches('.') != "" {
+            text.push(char::from(byte));
+        } else {
+            let _ = write!(text, "%{byte:02X}");
+        }
+    }
+    text
+}
+
+/// What the API says of a series, a line for each thing that an operator asks.
+pub fn text(row: &Value) -> String {
+    let unit = row["unit"].as_str().map_or(String::new(), |unit| format!(" {unit}"));
+    let mut lines: Vec<(&str, String)> = Vec::new();
+    let from = match row["kind_from"].as_str().unwrap_or("") {
+        "settings" => "by the settings",
+        "readings" => "found from the readings",
+        _ => "not decided yet",
+    };
+    lines.push(("kind", format!("{}, {from}", words(&row["kind"]))));
+    let counts = &row["noise"];
+    let mut readings = format!("{}, {} dropped", words(&row["count"]), words(&row["dropped"]));
+    for (key, what) in
+        [("unordered", "behind the filter"), ("outliers", "gated"), ("shifts", "level shifts")]
+    {
+        if let Some(n) = counts[key].as_u64() {
+            let _ = write!(readings, ", {n} {what}");
+        }
+    }
+    lines.push(("readings", readings));
+    if let Some(reading) = number(&row["reading"]) {
+        lines.push(("last", format!("{reading}{unit} at {}", words(&row["time"]))));
+    }
+    lines.push(("filter", filter(row, &unit)));
+    if let Some(advice) = counts["advice"].as_str() {
+        lines.push(("noise", format!("{}: {advice}", words(&counts["verdict"]))));
+    }
+    lines.push(("forecast", forecast(&row["forecast"])));
+    let alarms = row["alarms"].as_array().map_or(&[][..], Vec::as_slice);
+    if alarms.is_empty() {
+        lines.push(("alarms", "none active".to_owned()));
+    }
+    for alarm in alarms {
+        let [name, since, reason] = ["alarm", "since", "reason"].map(|key| words(&alarm[key]));
+        lines.push((
+            "alarm",
+            format!("{name} ({}) since {since}: {reason}", words(&alarm["severity"])),
+        ));
+    }
+    let mut text = String::new();
+    for (key, value) in lines {
+        let _ = writeln!(text, "  {key:10}{}", printable(&value));
+    }
+    text
+}
+
+fn filter(row: &Value, unit: &str) -> String {
+    let mut text = words(&row["model"]);
+    if let Some(level) = number(&row["level"]) {
+        let sd = row["variance"].as_f64().map(f64::sqrt);
+        let sd = sd.map_or(String::new(), |sd| format!(" ± {}", short(sd)));
+        let _ = write!(text, ", level {level}{sd}{unit}");
+    }
+    let noise = &row["noise"];
+    let sds = ["observation_sd", "level_sd", "trend_sd", "acceleration_sd"];
+    let sds: Vec<String> =
+        sds.iter().filter_map(|key| Some(format!("{key} {}", number(&noise[*key])?))).collect();
+    if !sds.is_empty() {
+        let from = match noise["noise_from"].as_str().unwrap_or("") {
+            "settings" => "given",
+            "learning" => "being learned",
+            _ => "found from the readings",
+        };
+        let _ = write!(text, "; {} ({from})", sds.join(", "));
+    }
+    text
+}
+
+fn forecast(forecast: &Value) -> String {
+    let Some(mean) = forecast["mean"].as_array() else { return "none yet, or off".to_owned() };
+    let share =
+        |value: &Value| value.as_f64().map_or("not known yet".to_owned(), |x| format!("{x:.3}"));
+    let next = [&forecast["mean"][0], &forecast["lower"][0], &forecast["upper"][0]].map(number);
+    let next = match next {
+        [Some(mean), Some(lower), Some(upper)] => format!("; next {mean} in {lower} to {upper}"),
+        _ => String::new(),
+    };
+    format!(
+        "{}, {} slots of {} s{next}; coverage {} of {} asked, skill against the naive forecast {}",
+        words(&forecast["model"]),
+        mean.len(),
+        words(&forecast["step_s"]),
+        share(&forecast["coverage"]),
+        words(&forecast["nominal"]),
+        share(&forecast["skill"])
+    )
+}
+
+/// A value as it stands; `-`: none.
+fn words(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.replace('_', " "),
+        Value::Null => "-".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+fn number(value: &Value) -> Option<String> {
+    value.as_f64().map(short)
+}
+
+/// Five significant digits.
+fn short(value: f64) -> String {
+    let rounded: f64 = format!("{value:.4e}").parse().unwrap_or(value);
+    format!("{rounded}")
+}
+
+/// Names and reasons come from payloads: nothing that moves a terminal's cursor.
+fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_one_segment_of_the_path() {
+        assert_eq!(encoded("boiler-3"), "boiler-3");
+        assert_eq!(encoded("a/b c?"), "a%2Fb%20c%3F");
+        assert_eq!(encoded(".."), "%2E%2E");
+    }
+
+    #[test]
+    fn the_state_is_told_in_lines() {
+        let row = serde_json::json!({
+            "device": "d", "metric": "m", "unit": "°C", "time": "2026-01-01T00:00:00Z", "reading": 21.5,
+            "kind": "gauge", "kind_from": "readings", "level": 21.25, "variance": 0.04, "count": 400,
+            "dropped": 3, "model": "level",
+            "noise": { "verdict": "too_small", "advice": "the noise is too small: raise observation_sd",
+                "observation_sd": 0.5, "level_sd": 1.0, "trend_sd": null, "noise_from": "settings",
+                "outliers": 4, "shifts": 1, "unordered": 2 },
+            "forecast": { "model": "holt-winters", "mean": [1.0, 2.0], "lower": [0.5, 1.0], "upper": [1.5, 3.0],
+                "step_s": 3600.0, "nominal": 0.95, "coverage": 0.944, "skill": null },
+            "alarms": [{ "alarm": "outlier", "since": "2026-01-01T00:00:00Z", "severity": "warning",
+                "reason": "far\u{1b}[2J off" }],
+        });
+        let text = text(&row);
+        for part in [
+            "kind      gauge, found from the readings",
+            "readings  400, 3 dropped, 2 behind the filter, 4 gated, 1 level shifts",
+            "filter    level, level 21.25 ± 0.2 °C; observation_sd 0.5, level_sd 1 (given)",
+            "noise     too small: the noise is too small: raise observation_sd",
+            "forecast  holt-winters, 2 slots of 3600.0 s; next 1 in 0.5 to 1.5; coverage 0.944 of 0.95 asked",
+            "alarm     outlier (warning) since 2026-01-01T00:00:00Z: far [2J off",
+        ] {
+            assert!(text.contains(part), "{part}\n{text}");
+        }
+    }
+
+    #[test]
+    fn nobody_listening_is_said() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        drop(listener);
+        assert!(ask(address, "d", "m").is_err());
+    }
+}
