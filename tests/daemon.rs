@@ -13,6 +13,8 @@ mod alarms;
 mod brokers;
 #[path = "daemon/demo.rs"]
 mod demo;
+#[path = "daemon/explain.rs"]
+mod explain;
 #[path = "daemon/forward.rs"]
 mod forward;
 #[path = "daemon/lifecycle.rs"]

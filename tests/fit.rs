@@ -266,7 +266,7 @@ fn a_resumed_forecast_knows_its_season_wherever_it_begins() {
             // The weekly terms are learned from four weeks, shrunk.
             assert!((mean - truth).abs() < 0.5, "{away}, {h} ahead: {mean}, not {truth}");
         }
-        assert!(forecaster.take_fit_job(&plan).is_none(), "no search before it has seen enough");
+        assert!(forecaster.take_fit_job(&plan, 0).is_none(), "no search before it has seen enough");
     }
 }
 

@@ -36,18 +36,18 @@ pub fn run(args: &Args, path: Option<&Path>) -> Result<(), Failure> {
         )));
     }
     let config = load_config(path)?;
-    let state =
-        match config.http.listen.map(|address| (address, live::ask(address, device, metric))) {
-            None => "state: not asked for, [http] listen is off\n".to_owned(),
-            Some((address, Ok(Some(row)))) => {
-                format!("state, from the daemon at http://{address}/\n{}", live::text(&row))
-            }
-            Some((address, Ok(None))) => {
-                format!("state: the daemon at http://{address}/ has no reading of this series\n")
-            }
-            Some((address, Err(why))) => {
-                format!("state: the daemon is not running, or not at http://{address}/: {why}\n")
-            }
-        };
+    let http = &config.http;
+    let state = match http.listen.as_ref().map(|at| (at, live::ask(http, at, device, metric))) {
+        None => "state: not asked for, [http] listen is off\n".to_owned(),
+        Some((at, Ok(Some(row)))) => {
+            format!("state, from the daemon at {at}\n{}", live::text(&row))
+        }
+        Some((at, Ok(None))) => {
+            format!("state: the daemon at {at} has no reading of this series\n")
+        }
+        Some((at, Err(why))) => {
+            format!("state: the daemon is not running, or cannot be asked at {at}: {why}\n")
+        }
+    };
     print(&format!("{}{state}", config::explain(&config, device, metric)))
 }

@@ -1,30 +1,40 @@
 //! The state of a series in the daemon that runs, by its API.
 
 use std::fmt::Write as _;
-use std::io::{Read, Write as _};
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use serde_json::Value;
+
+use crate::config::{Http, Listen};
 
 /// The daemon is on this machine: what takes longer is no answer.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// Longest answer read.
 const BYTES_MAX: u64 = 4 << 20;
 
-/// Asks for the series. `Ok(None)`: the daemon has not seen it.
+/// Asks for the series at `listen`, with the token where one is set. `Ok(None)`: the daemon has not
+/// seen it.
 ///
 /// # Errors
-/// No daemon, or none that answers: why, in words.
-pub fn ask(address: SocketAddr, device: &str, metric: &str) -> Result<Option<Value>, String> {
-    // A daemon that listens everywhere is asked on loopback.
-    let address = match address.ip() {
-        ip if ip.is_unspecified() && ip.is_ipv4() => ([127, 0, 0, 1], address.port()).into(),
-        ip if ip.is_unspecified() => (std::net::Ipv6Addr::LOCALHOST, address.port()).into(),
-        _ => address,
+/// No daemon, none that answers, or one that is asked by TLS alone: why, in words.
+pub fn ask(
+    http: &Http,
+    listen: &Listen,
+    device: &str,
+    metric: &str,
+) -> Result<Option<Value>, String> {
+    if http.tls.is_some() {
+        return Err("[http] has a certificate, and explain does not speak TLS: see the page".into());
+    }
+    let token = match &http.token {
+        Some(source) => Some(source.read_line().map_err(|fault| fault.to_string())?),
+        None => None,
     };
     let path = format!("/api/series/{}/{}", encoded(device), encoded(metric));
-    let answer = get(address, &path).map_err(|error| error.to_string())?;
+    let answer = get(listen, &path, token.as_deref()).map_err(|error| error.to_string())?;
     let (head, body) = answer.split_once("\r\n\r\n").ok_or("no HTTP answer")?;
     let code = head.split(' ').nth(1).unwrap_or("");
     match (code, serde_json::from_str::<Value>(body)) {
@@ -37,12 +47,45 @@ pub fn ask(address: SocketAddr, device: &str, metric: &str) -> Result<Option<Val
     }
 }
 
-fn get(address: SocketAddr, path: &str) -> std::io::Result<String> {
-    let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
+fn get(listen: &Listen, path: &str, token: Option<&str>) -> std::io::Result<String> {
+    match listen {
+        Listen::Tcp(address) => {
+            let address = reachable(*address);
+            let stream = TcpStream::connect_timeout(&address, PATIENCE)?;
+            stream.set_read_timeout(Some(PATIENCE))?;
+            stream.set_write_timeout(Some(PATIENCE))?;
+            exchange(stream, &address.to_string(), path, token)
+        }
+        Listen::Unix(socket) => {
+            let stream = UnixStream::connect(socket)?;
+            stream.set_read_timeout(Some(PATIENCE))?;
+            stream.set_write_timeout(Some(PATIENCE))?;
+            exchange(stream, "localhost", path, token)
+        }
+    }
+}
+
+/// A daemon that listens everywhere is asked on loopback.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    match address.ip() {
+        ip if ip.is_unspecified() && ip.is_ipv4() => ([127, 0, 0, 1], address.port()).into(),
+        ip if ip.is_unspecified() => (std::net::Ipv6Addr::LOCALHOST, address.port()).into(),
+        _ => address,
+    }
+}
+
+fn exchange(
+    mut stream: impl Read + Write,
+    host: &str,
+    path: &str,
+    token: Option<&str>,
+) -> std::io::Result<String> {
     // With 1.0 the answer is one piece, and ends with the connection.
-    write!(stream, "GET {path} HTTP/1.0\r\nHost: {address}\r\nAccept: application/json\r\n\r\n")?;
+    write!(stream, "GET {path} HTTP/1.0\r\nHost: {host}\r\nAccept: application/json\r\n")?;
+    if let Some(token) = token {
+        write!(stream, "Authorization: Bearer {token}\r\n")?;
+    }
+    write!(stream, "\r\n")?;
     let mut answer = Vec::new();
     stream.take(BYTES_MAX).read_to_end(&mut answer)?;
     Ok(String::from_utf8_lossy(&answer).into_owned())
@@ -52,7 +95,9 @@ fn get(address: SocketAddr, path: &str) -> std::io::Result<String> {
 fn encoded(name: &str) -> String {
     let mut text = String::new();
     for byte in name.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) && name.trim_matches('.') != "" {
+        if byte.is_ascii_alphanumeric()
+            || b"-_.~".contains(&byte) && !name.trim_matches('.').is_empty()
+        {
             text.push(char::from(byte));
         } else {
             let _ = write!(text, "%{byte:02X}");
@@ -216,6 +261,7 @@ mod tests {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         drop(listener);
-        assert!(ask(address, "d", "m").is_err());
+        let listen = Listen::Tcp(address);
+        assert!(ask(&Http::default(), &listen, "d", "m").is_err());
     }
 }

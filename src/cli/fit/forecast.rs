@@ -109,7 +109,7 @@ impl Slots {
                 .map(|(forecast, class1)| Outlook { forecast, class1 });
             let after = judge.saturating_sub(start) as i64 * self.step;
             evaluation.take(&plan, after, &[closed], outlook.as_slice());
-            if let Some(job) = forecaster.take_fit_job(&plan)
+            if let Some(job) = forecaster.take_fit_job(&plan, 0)
                 && let Some(fit) = job.run()
             {
                 forecaster.offer(fit);

@@ -67,7 +67,7 @@ impl Rig {
             }
             let plan = &self.forecast_plan;
             if self.fits
-                && let Some(fit) = self.forecaster.take_fit_job(plan).and_then(|job| job.run())
+                && let Some(fit) = self.forecaster.take_fit_job(plan, 0).and_then(|job| job.run())
             {
                 self.forecaster.offer(fit);
             }
