@@ -18,7 +18,9 @@ tests() { # tests TEST FILTER…: prints what cargo says of it
     local test=$1
     shift
     echo "== $target: $test $*"
-    (cd "$root" && cargo test --quiet --locked --test "$test" -- --test-threads 2 --nocapture "$@")
+    # Features as in the packages: other builds of the library share it.
+    # shellcheck disable=SC2086
+    (cd "$root" && cargo test --quiet --locked $features --test "$test" -- --test-threads 2 --nocapture "$@")
 }
 # Emulation is slow: fewer messages a second than natively.
 export KILLS=${KILLS:-5} RATE=${RATE:-100}
