@@ -47,9 +47,6 @@ mkdir -p "$fs/etc/systemd/system/weir.service.d"
 cat >"$fs/etc/systemd/system/weir.service.d/test.conf" <<'CONF'
 [Service]
 SystemCallErrorNumber=kill
-# The one call that the sandbox is known to refuse: the thread of background fits lowers its own
-# priority (setpriority is in @resources). As shipped it fails with EPERM and the thread goes on.
-SystemCallFilter=setpriority
 WatchdogSec=15s
 CONF
 install -D -m 644 "$root/configs/mosquitto.conf" "$fs/etc/mosquitto/mosquitto.conf"

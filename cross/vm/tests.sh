@@ -64,6 +64,8 @@ exact() {
 }
 nothing_blocked() { ! journalctl -q -k --no-pager | grep 'type=1326'; }
 sandboxed() { grep -q '^Seccomp:[[:space:]]*2' "/proc/$(pid)/status" && grep -q '^CapEff:[[:space:]]*0*$' "/proc/$(pid)/status"; }
+# Of the thread of background fits: field 19.
+niceness() { awk '$2 == "(fits)" { print $19 }' "/proc/$(pid)"/task/*/stat; }
 
 echo >/dev/console
 finish() {
@@ -87,6 +89,7 @@ check 'it is connected and takes readings' within 60 ready
 # Without that nothing that follows can pass.
 if [ $failed = 1 ]; then finish; fi
 check 'seccomp filters, no capability is left' sandboxed
+check 'background fits have a lower priority' within 10 eval '[ "$(niceness)" = 10 ]'
 mosquitto_sub -q 1 -t 'weir/+/+/+/aggregate' >$work/aggregates &
 sub=$!
 mosquitto_sub -q 0 -t 'weir/+/+/+/estimate' >$work/estimates &

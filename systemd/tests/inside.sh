@@ -102,6 +102,8 @@ check 'not root' sh -c "ps -o user= -p $pid | grep -v root"
 for path in /etc /usr /var/lib; do
     check "$path is read-only" sh -c "nsenter -t $pid -m touch $path/x 2>&1 | grep 'Read-only file system'"
 done
+fits=$(grep -lx fits /proc/"$pid"/task/*/comm | head -n 1 | cut -d/ -f5)
+check 'background fits have a lower priority' is "$(awk '{ print $19 }' "/proc/$pid/task/$fits/stat")" 10
 check 'its state is there' sh -c 'stat -c "%n %a" /var/lib/private/weir | grep " 700"'
 check 'no system call was refused' sh -c '! journalctl -k -q --no-pager | grep "type=1326"'
 
