@@ -848,9 +848,17 @@ fn place_key(keys: &Keys, key: &str, value: &str) -> String {
         "forecast.smoothing" if key != "alpha" => {
             format!("{profile}forecast.smoothing = {{ alpha = 0.5, {assignment} }}")
         }
-        "forecast.initial" if key != "level" => format!(
-            "{profile}forecast = {{ seasonal = 'none', initial = {{ level = 1, {assignment} }} }}"
-        ),
+        "forecast.initial" if key != "level" => {
+            let resumed = ["longer", "sd", "smoothing"].contains(&key);
+            let at = match (resumed, key) {
+                (false, _) => "",
+                (true, "sd") => "at = '2026-03-01T00:00:00Z', ",
+                (true, _) => "at = '2026-03-01T00:00:00Z', sd = 0.5, ",
+            };
+            format!(
+                "{profile}forecast = {{ seasonal = 'none', initial = {{ level = 1, {at}{assignment} }} }}"
+            )
+        }
         table if keys.form == Form::Inline => format!("{profile}{table} = {{ {assignment} }}"),
         "alarm" => {
             let limit = if key == "clear_above" { "below" } else { "above" };

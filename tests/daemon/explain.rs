@@ -14,7 +14,7 @@ fn the_running_daemons_state_is_explained() {
     let weir = site.start();
     let reading = |i: u32| {
         let value = 20.0 + f64::from(i * 7919 % 101) / 50.0;
-        Publish::reading("boiler/3", "t", f64::from(i) + 1.7e9, value)
+        Publish::reading("boiler-3", "t", f64::from(i), value)
     };
     publish(broker.port(), (0..200).map(reading));
     weir.takes(200);
@@ -26,7 +26,7 @@ fn the_running_daemons_state_is_explained() {
         let output = Command::new(env!("CARGO_BIN_EXE_weir"))
             .args(["explain", "--config"])
             .arg(&file)
-            .args(["boiler/3", "t"])
+            .args(["boiler-3", "t"])
             .output()
             .unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

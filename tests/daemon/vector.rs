@@ -8,8 +8,9 @@ use crate::client::{Publish, Subscriber, json as parse, publish};
 use crate::daemon::{EPOCH, Settings, Site, until};
 use crate::mosquitto::Mosquitto;
 
+/// With a lateness, or a batch that ends between the two readings of a row would end the row.
 const VECTOR: &str = "[[profile]]\nmatch = { metric = 'speed' }\nunit = 'm/s'\n\
-    [[profile]]\nmatch = { device = 'cart-*' }\n[profile.kalman]\nmodel = 'custom'\nname = 'motion'\n\
+    [[profile]]\nmatch = { device = 'cart-*' }\nlateness = '5s'\n[profile.kalman]\nmodel = 'custom'\nname = 'motion'\n\
     metrics = ['position', 'speed']\nper_second = true\nF = [[0, 1], [0, 0]]\nH = [[1, 0], [0, 1]]\n\
     Q = [[0, 0], [0, 0.09]]\nR = [[0.0004, 0], [0, 0.01]]\n";
 const TOPIC: &str = "weir/gw/cart-1/motion/estimate";
