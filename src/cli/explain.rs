@@ -9,7 +9,7 @@ use crate::config;
 
 /// Show the settings of one series, and the line of the configuration that each comes from
 ///
-/// Where the daemon runs (asked at [http] listen), its state too: filter and noise in force, whether that noise fits
+/// Where the daemon runs (asked at `[http] listen`), its state too: filter and noise in force, whether that noise fits
 /// the readings and what to do if not, forecast, skill, coverage, active alarms, counts.
 #[derive(Debug, clap::Args)]
 pub struct Args {
