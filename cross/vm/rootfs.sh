@@ -10,7 +10,7 @@ set -euo pipefail
 "$root/cross/toolchain.sh" sysroots
 vm=$root/target/vm
 packages="systemd-sysv dbus udev procps mosquitto mosquitto-clients base-files base-passwd libc-bin
-    bash dash coreutils sed grep mawk findutils util-linux mount hostname tar dpkg perl-base
+    bash dash coreutils sed grep mawk findutils diffutils util-linux mount hostname tar dpkg perl-base
     init-system-helpers libgcc-s1 libsystemd0"
 key="3 $packages"
 if [ "$(cat "$vm/key" 2>/dev/null)" = "$key" ]; then exit 0; fi

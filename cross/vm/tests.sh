@@ -90,14 +90,16 @@ check 'it is connected and takes readings' within 60 ready
 if [ $failed = 1 ]; then finish; fi
 check 'seccomp filters, no capability is left' sandboxed
 check 'background fits have a lower priority' within 10 eval '[ "$(niceness)" = 10 ]'
-mosquitto_sub -q 1 -t 'weir/+/+/+/aggregate' >$work/aggregates &
+stdbuf -oL mosquitto_sub -q 1 -t 'weir/+/+/+/aggregate' >$work/aggregates &
 sub=$!
-mosquitto_sub -q 0 -t 'weir/+/+/+/estimate' >$work/estimates &
+# The retained status says that the subscription stands: an estimate is published once.
+stdbuf -oL mosquitto_sub -q 0 -t 'weir/+/status' -t 'weir/+/+/+/estimate' >$work/estimates &
+check 'subscribed to the results' within 30 test -s $work/estimates
 sleep 1
 
 publish 0 99
 check 'panes come out, each reading in one' within 60 exact
-check 'estimates come out' test -s $work/estimates
+check 'estimates come out' within 10 grep -q '"level"' $work/estimates
 before=$(pid)
 say "        resident: $(awk '/VmRSS/ { print $2, $3 }' "/proc/$before/status") with 10 series; cgroup: $(($(systemctl show --value --property=MemoryCurrent weir) / 1024)) kB"
 
