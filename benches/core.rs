@@ -15,6 +15,7 @@
 //!
 //! `cargo bench --bench core`
 
+use std::cell::{LazyCell, RefCell};
 use std::hint::black_box;
 use std::time::Duration;
 
@@ -183,7 +184,7 @@ fn step(criterion: &mut Criterion) {
     let mut cases = vec![("level, no forecast", level(), false)];
     cases.extend(filters().map(|(name, kalman)| (name, kalman, true)));
     for (name, kalman, forecast) in cases {
-        let world = std::cell::RefCell::new(World::new(kalman, forecast));
+        let world = LazyCell::new(move || RefCell::new(World::new(kalman, forecast)));
         group.bench_function(format!("step: {name}"), |bencher| {
             bencher.iter_custom(|rounds| {
                 let step = |frame: Frame| {
@@ -198,7 +199,7 @@ fn step(criterion: &mut Criterion) {
             });
         });
     }
-    let world = std::cell::RefCell::new(World::new(level(), false));
+    let world = LazyCell::new(|| RefCell::new(World::new(level(), false)));
     group.bench_function("encode, decode and step: level, no forecast", |bencher| {
         bencher.iter_custom(|rounds| {
             let step = |frame: Frame| {
@@ -213,7 +214,7 @@ fn step(criterion: &mut Criterion) {
             each(rounds, || world.borrow_mut().frame(), step)
         });
     });
-    let world = std::cell::RefCell::new(World::new(level(), false));
+    let world = LazyCell::new(|| RefCell::new(World::new(level(), false)));
     group.bench_function("close (sort)", |bencher| {
         bencher.iter_custom(|rounds| {
             let close = |frame: Frame| {

@@ -21,9 +21,9 @@ pub(crate) fn time<S: Serializer>(time: &EventTime, serializer: S) -> Result<S::
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Aggregate {
     /// Device name.
-    pub device: String,
+    pub device: Arc<str>,
     /// Metric name.
-    pub metric: String,
+    pub metric: Arc<str>,
     /// Start of the pane, inclusive.
     #[serde(serialize_with = "time", deserialize_with = "untime")]
     pub start: EventTime,

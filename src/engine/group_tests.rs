@@ -159,7 +159,7 @@ fn a_group_counts_what_its_members_count() {
     assert_eq!(drops.get(DropReason::Future), 1);
     for record in &world.records {
         let Record::Aggregate(aggregate) = record else { continue };
-        let is_group = aggregate.device.starts_with("kind") || aggregate.device == "all";
+        let is_group = aggregate.device.starts_with("kind") || &*aggregate.device == "all";
         let json = serde_json::to_string(aggregate).unwrap();
         assert_eq!(json.contains(r#""source":"group""#), is_group, "{json}");
     }
@@ -264,7 +264,7 @@ fn a_metric_is_computed_from_others() {
     assert_eq!(&*name.metric, "power");
     assert!(unit.state().kalman().estimate().is_some(), "it is filtered as any other");
     let json = serde_json::to_string(&world.records.iter().find_map(|record| match record {
-        Record::Aggregate(a) if a.metric == "power" => Some(a.clone()),
+        Record::Aggregate(a) if &*a.metric == "power" => Some(a.clone()),
         _ => None,
     }));
     assert!(json.unwrap().contains(r#""source":"derived""#));

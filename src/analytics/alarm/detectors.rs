@@ -133,9 +133,8 @@ impl Detectors {
             interval: self.interval,
         };
         let scale = self.outlier.scale();
-        let innovation = seen.judged.map_or(0.0, |j| self.outlier.log10_period(j.standardised));
+        let innovation = self.outlier.reading(&seen, on.outlier, events);
         self.score.reading(value, innovation, std::mem::take(&mut self.pending));
-        self.outlier.reading(&seen, on.outlier, events);
         if self.shift.reading(&seen, scale, on.level_shift, events) {
             self.drift.mute(reading.time);
         }

@@ -54,17 +54,15 @@ impl Outlier {
         }
     }
 
-    /// log10 of the return period of the standardised innovation `w` on its own side, in readings.
-    pub fn log10_period(&self, w: f64) -> f64 {
-        let tail = if w > 0.0 { &self.up } else { &self.down };
-        if tail.seen() < WARM_UP { 0.0 } else { tail.log10_period(stretched(w.abs())) }
-    }
-
-    pub fn reading(&mut self, seen: &Seen, on: bool, events: &mut Vec<Event>) {
-        let Some(judged) = &seen.judged else { return };
+    /// Takes in a reading. Returns log10 of the return period of its innovation on its own side, in readings, as far
+    /// as it is known and no [trifle](Tail::is_small).
+    pub fn reading(&mut self, seen: &Seen, on: bool, events: &mut Vec<Event>) -> f64 {
+        let Some(judged) = &seen.judged else { return 0.0 };
         let w = judged.standardised;
         let tail = if w > 0.0 { &self.up } else { &self.down };
         let x = stretched(w.abs());
+        let known = tail.seen() >= WARM_UP && !tail.is_small(x);
+        let period = if known { tail.log10_period(x) } else { 0.0 };
         let ordinary = tail.threshold().is_none_or(|threshold| x <= threshold);
         if self.latch.is_active() {
             self.calm = if ordinary { self.calm + 1 } else { 0 };
@@ -81,8 +79,8 @@ impl Outlier {
         } else if !ordinary && on && tail.seen() >= WARM_UP && self.latch.is_ready(seen.time) {
             let far = tail.threshold().is_some_and(|threshold| x > LEAST * threshold);
             let target = seen.log10_target() + tail.caution() + self.latch.surplus(seen.time);
-            if far && tail.log10_period(x) >= target {
-                let (period, limit) = (tail.log10_period(x), tail.level(target));
+            if far && period >= target {
+                let limit = tail.level(target);
                 let reason = format!(
                     "{} from the expected {}: {:.1} standard deviations, once in {} readings of this series",
                     super::number(seen.value - judged.expected),
@@ -97,7 +95,7 @@ impl Outlier {
         }
         if self.skipped < LEARNING {
             self.skipped += 1;
-            return;
+            return period;
         }
         self.since = (self.since + 1) % RESCALED_EVERY;
         if self.since == 0 || self.scale == 0.0 {
@@ -105,5 +103,6 @@ impl Outlier {
         }
         self.up.observe(if w > 0.0 { x } else { 0.0 }, x);
         self.down.observe(if w < 0.0 { x } else { 0.0 }, x);
+        period
     }
 }

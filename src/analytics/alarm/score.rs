@@ -55,11 +55,13 @@ struct Excursion {
 }
 
 impl Excursion {
-    /// Takes in a reading. log10 of the return period of the distance; 0 unless `judged`.
+    /// Takes in a reading. log10 of the return period of the distance; 0 unless `judged`, and for
+    /// [trifles](Tail::is_small), which [`SEVERAL`] would not let score.
     fn reading(&mut self, value: f64, weight: f64, long: f64, judged: bool) -> f64 {
         self.short += (value - self.short) * weight;
         let away = self.short - long;
         let tail = if away > 0.0 { &self.up } else { &self.down };
+        let judged = judged && !tail.is_small(away.abs());
         let period = if judged { tail.log10_period(away.abs()) } else { 0.0 };
         self.up.observe(away, away);
         self.down.observe(-away, away);

@@ -103,16 +103,16 @@ impl LevelShift {
             return false;
         };
         let sd = judged.sd * scale;
-        let at = usize::from(self.next) % RUN;
+        let at = usize::from(self.next).min(RUN - 1);
         self.values[at] = seen.value;
         self.expected[at] = judged.expected + self.lag + (RUN / 2) as f64 * self.slope;
         self.follow(seen.value - judged.expected, judged.expected, sd);
-        self.next = ((at + 1) % RUN) as u8;
+        self.next = if at + 1 == RUN { 0 } else { at as u8 + 1 };
         self.filled = (self.filled + 1).min(RUN as u8);
         if usize::from(self.filled) < RUN {
             return false;
         }
-        let before = self.expected[usize::from(self.next)];
+        let before = self.expected[usize::from(self.next).min(RUN - 1)];
         let x = self.median(before, sd);
         let mut found = false;
         if self.latch.is_active() {
@@ -180,11 +180,11 @@ impl LevelShift {
     /// which is all that the tail asks of most readings.
     fn median(&self, before: f64, sd: f64) -> f64 {
         let threshold = self.tail.threshold().unwrap_or(0.0);
-        // d^1.5 > t without a root.
-        let limit = threshold * threshold;
+        // d^1.5 > t for d in units of sd, without a root and a division.
+        let limit = threshold * threshold * (sd * sd * sd);
         let (mut above, mut below) = (0, 0);
         for (i, value) in self.values.into_iter().enumerate() {
-            let d = (value - before) / sd;
+            let d = value - before;
             let cube = d * d * d;
             above += usize::from(cube > limit);
             below += usize::from(-cube > limit);

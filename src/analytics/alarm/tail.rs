@@ -18,6 +18,8 @@ use serde::{Deserialize, Serialize};
 const SHARE: f64 = 0.02;
 /// −log10(SHARE).
 pub(super) const SHARE_LOG10: f64 = 1.698_970_004_336_018_7;
+/// Share of the threshold with a return period of four: √(log10(4) / [`SHARE_LOG10`]), rounded down.
+const SMALL: f64 = 0.595;
 /// Observations whose mean size gives the first threshold.
 const START: u32 = 64;
 /// The 98 % quantile of N(0, 1) over the mean of |N(0, 1)|.
@@ -26,6 +28,11 @@ const QUANTILE_TO_MEAN: f64 = 3.422;
 const GAIN: f64 = 15.0;
 /// Observations remembered by the threshold, and exceedances by the excess.
 const MEMORY: u32 = 10_000;
+/// From so many observations on the threshold moves once in [`BLOCK`] of them: it then moves by little.
+const DENSE: u32 = 512;
+const BLOCK: u32 = 16;
+/// The counter of observations goes back to [`MEMORY`] here; a multiple of [`BLOCK`], as are both others.
+const COUNTED: u32 = 1 << 30;
 const EXCEEDANCES: u32 = 300;
 /// Normal noise counts as so many exceedances seen before the first.
 const PRIOR: u32 = 20;
@@ -49,9 +56,12 @@ const LN_10: f64 = core::f64::consts::LN_10;
 /// What is known of the tail of one statistic that is ≥ 0 (a negative one counts as small).
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Tail {
-    /// Observations, up to [`MEMORY`].
+    /// Observations, up to [`COUNTED`].
     #[serde(rename = "n")]
     seen: u32,
+    /// Those above the threshold since it moved last.
+    #[serde(rename = "o")]
+    over: u32,
     /// Exceedances, up to [`EXCEEDANCES`].
     #[serde(rename = "k")]
     exceeded: u32,
@@ -68,7 +78,14 @@ pub(super) struct Tail {
 
 impl Default for Tail {
     fn default() -> Tail {
-        Tail { seen: 0, exceeded: 0, threshold: 0.0, mean: PRIOR_MEAN, square: PRIOR_SQUARE }
+        Tail {
+            seen: 0,
+            over: 0,
+            exceeded: 0,
+            threshold: 0.0,
+            mean: PRIOR_MEAN,
+            square: PRIOR_SQUARE,
+        }
     }
 }
 
@@ -76,33 +93,43 @@ impl Tail {
     /// A tail of which something is known before the first observation: its threshold, and the mean and
     /// the mean square of the excess in units of it.
     pub fn starting_at(threshold: f64, mean: f64, square: f64) -> Tail {
-        Tail { seen: START, exceeded: 0, threshold, mean, square }
+        Tail { seen: START, over: 0, exceeded: 0, threshold, mean, square }
     }
 
     /// Takes in one observation; `size`: how large it is on either side, for the first threshold
     /// (the observation itself, but for statistics that look at one side of something symmetric).
+    #[inline]
     pub fn observe(&mut self, x: f64, size: f64) {
         if self.seen < START {
             self.begin(size);
-            return;
-        }
-        if self.rank(x) {
+        } else if self.rank(x) {
             self.learn(x);
         }
     }
 
     /// Takes in whether an observation exceeds the threshold, which it returns, but not yet by how much.
+    #[inline]
     pub fn rank(&mut self, x: f64) -> bool {
-        let gain = if self.seen < MEMORY {
-            self.seen += 1;
-            GAIN / f64::from(self.seen)
-        } else {
-            GAIN / MEMORY as f64
-        };
         let exceeds = x > self.threshold;
-        let factor = if exceeds { 1.0 + gain * (1.0 - SHARE) } else { 1.0 - gain * SHARE };
-        self.threshold = (self.threshold * factor).clamp(1e-300, 1e300);
+        self.over += u32::from(exceeds);
+        self.seen += 1;
+        if self.seen <= DENSE || self.seen.is_multiple_of(BLOCK) {
+            self.follow();
+        }
         exceeds
+    }
+
+    /// Moves the threshold by what was seen since it moved last.
+    #[inline(never)]
+    fn follow(&mut self) {
+        let block = if self.seen <= DENSE { 1 } else { BLOCK };
+        let gain = GAIN / f64::from(self.seen.min(MEMORY));
+        let surplus = f64::from(self.over) - SHARE * f64::from(block);
+        self.threshold = (self.threshold * (1.0 + gain * surplus)).clamp(1e-300, 1e300);
+        self.over = 0;
+        if self.seen >= COUNTED {
+            self.seen = MEMORY;
+        }
     }
 
     /// Takes in by how much an observation, or the largest of a cluster of them, exceeds the threshold.
@@ -155,6 +182,13 @@ impl Tail {
         let error = SHAPE_ERROR / f64::from(self.exceeded + PRIOR).sqrt();
         let shape = (0.5 * (1.0 - ratio) - error).clamp(0.0, SHAPE_MAX);
         (shape, self.mean * (1.0 - shape))
+    }
+
+    /// True for what is so ordinary that its [`log10_period`](Self::log10_period) is below that of one observation in
+    /// four: most of them.
+    #[inline]
+    pub fn is_small(&self, x: f64) -> bool {
+        x <= SMALL * self.threshold
     }
 
     /// log10 of how many observations it takes, in the mean, until one is larger than `x`; ≥ 0. Below the

@@ -79,12 +79,6 @@ impl Contest {
             .map(|p| if p.is_finite() { p } else { last })
             .collect();
     }
-
-    /// What was said moves with the level.
-    pub fn shift(&mut self, shift: impl Fn(&mut f64)) {
-        self.ahead.iter_mut().for_each(&shift);
-        shift(&mut self.held);
-    }
 }
 
 #[cfg(test)]

@@ -36,6 +36,7 @@ mod naive;
 mod plan;
 mod recorded;
 pub mod recursion;
+mod rest;
 mod ring;
 mod schedule;
 mod score;

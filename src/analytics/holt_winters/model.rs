@@ -11,6 +11,7 @@ use super::member::{Member, Shape, Spec, exp};
 use super::naive::SeasonalNaive;
 use super::plan::{ForecastPlan, VALUE_MAX};
 use super::recursion::{Components, Parameters, Season, phase};
+use super::rest::Rest;
 use super::ring::Ring;
 use super::score::{ErrorScale, Rung, Score};
 use super::start::{self, History};
@@ -62,6 +63,9 @@ pub(super) struct Model {
     /// The rest of a level shift, taken when it has lasted for a season.
     #[serde(rename = "s", default, skip_serializing_if = "Option::is_none")]
     shifted: Option<Shifted>,
+    /// Where the season rests.
+    #[serde(rename = "q", default)]
+    rest: Rest,
 }
 
 /// A level shift of which only a part has been taken.
@@ -127,6 +131,8 @@ pub(super) struct Basis {
     pub errors: f64,
     /// Variances are those of the logarithm.
     pub log: bool,
+    /// Nothing is forecast beyond, see [`Rest::bounds`].
+    bounds: (f64, f64),
 }
 
 impl Basis {
@@ -249,7 +255,9 @@ impl Model {
         let calibration = || Box::new(Calibration::new(plan.season_length(), plan.horizon));
         let calibration = (!plan.is_textbook()).then(calibration);
         let seasons = plan.scope.seasons;
-        let mut model = Model { step: plan.step, seasons, stage, calibration, ..Model::default() };
+        let rest = Rest::new(seasons[0]);
+        let mut model =
+            Model { step: plan.step, seasons, stage, calibration, rest, ..Model::default() };
         if let Some(resumed) = plan.resumed() {
             // The level is not believed before a slot was seen.
             model.missed = plan.gap_limit;
@@ -263,6 +271,7 @@ impl Model {
         let m = plan.season_length();
         self.step == plan.step
             && self.seasons == plan.scope.seasons
+            && self.rest.fits(m)
             && self.calibration.as_ref().is_none_or(|c| c.fits(m, plan.horizon))
             && match &self.stage {
                 Stage::Start { history, .. } => history.len() <= start::capacity(m),
@@ -348,6 +357,7 @@ impl Model {
             }
         }
         self.contend(plan, slot, y, naive);
+        self.rest.observe(slot, y);
         let restarted = self.climb(plan, slot, y);
         Outcome { expected, restarted }
     }
@@ -459,6 +469,7 @@ impl Model {
             step: self.step,
             seasons: self.seasons,
             stage: Stage::Start { level: Some(y), history: VecDeque::from([Some(y)]) },
+            rest: Rest::new(self.seasons[0]),
             slots: self.slots,
             began: self.slots,
             asked: self.slots,
@@ -629,7 +640,12 @@ impl Model {
             .calibration
             .as_ref()
             .map_or(0, |calibration| size_of::<Calibration>() + calibration.heap_bytes());
-        size_of::<Model>() + stage + self.ring.heap_bytes() + fit + calibration
+        size_of::<Model>()
+            + stage
+            + self.rest.heap_bytes()
+            + self.ring.heap_bytes()
+            + fit
+            + calibration
     }
 
     /// Remembers what is forecast now, `slot` being the next, for the calibration of what comes.
@@ -663,7 +679,21 @@ impl Model {
         };
         let point = (mean, variance.sqrt());
         let (lower, upper) = calibration.interval(h, target, reach, basis.log, point);
-        Expected { mean: calibration.within(bounded(mean)), lower, upper, class1 }
+        let mean = calibration.within(bounded(mean));
+        match self.rest.at(target) {
+            // As probable as the interval is to be.
+            Some((value, sure)) if sure >= plan.nominal => {
+                Expected { mean: value, lower: value, upper: value, class1 }
+            }
+            Some((value, _)) => {
+                Expected { mean: value, lower: lower.min(value), upper: upper.max(value), class1 }
+            }
+            None => {
+                let [mean, lower, upper] =
+                    [mean, lower, upper].map(|x| x.clamp(basis.bounds.0, basis.bounds.1));
+                Expected { mean, lower, upper, class1 }
+            }
+        }
     }
 
     /// How much of a shift by `delta` is taken now, when the next reading lies `apart` from its forecast; the rest waits.
@@ -694,12 +724,14 @@ impl Model {
         }
     }
 
-    /// Changes everything that was seen and learned of the level by `shift`.
+    /// Changes everything that was seen and learned of the level by `shift`. Not the naive forecast, and not
+    /// what was said before: both are what the model is measured by.
     pub(super) fn shift(&mut self, shift: impl Fn(&mut f64)) {
         if let Some(calibration) = &mut self.calibration {
             calibration.shift(&shift);
         }
         self.ring.shift(&shift);
+        self.rest.doubt();
         match &mut self.stage {
             Stage::Start { level, history } => {
                 level.iter_mut().for_each(&shift);
@@ -713,8 +745,6 @@ impl Model {
                         member.components.level = level;
                     }
                 }
-                running.last.iter_mut().flatten().for_each(&shift);
-                running.contest.shift(&shift);
             }
         }
     }
@@ -769,6 +799,7 @@ impl Model {
         steps: usize,
         mut each: impl FnMut(f64, f64),
     ) -> Option<Basis> {
+        let bounds = self.rest.bounds();
         match &self.stage {
             Stage::Running(running) => {
                 let (rung, yields) = running.rung_and_yield();
@@ -781,14 +812,14 @@ impl Model {
                         let seasons = (h + self.missed as usize) / m + 1;
                         each(mean, sigma2 * seasons as f64);
                     }
-                    return Some(Basis { rung, errors: running.naive.weight, log: false });
+                    return Some(Basis { rung, errors: running.naive.weight, log: false, bounds });
                 }
                 let sigma2 = self.errors.sigma2()?;
                 let factors = self.variance_factors(plan, running).skip(self.missed as usize);
                 for (mean, factor) in running.points(slot).zip(factors).take(steps) {
                     each(mean, sigma2 * factor);
                 }
-                Some(Basis { rung, errors: self.errors.weight, log: running.in_logs() })
+                Some(Basis { rung, errors: self.errors.weight, log: running.in_logs(), bounds })
             }
             Stage::Start { level, history } => {
                 if let Some(naive) = SeasonalNaive::new(history, plan.season_length()) {
@@ -797,13 +828,13 @@ impl Model {
                         each(mean, variance);
                     }
                     let rung = Rung::SeasonalNaive;
-                    return Some(Basis { rung, errors: naive.errors, log: false });
+                    return Some(Basis { rung, errors: naive.errors, log: false, bounds });
                 }
                 let (level, sigma2) = ((*level)?, self.errors.sigma2()?);
                 for h in 1..=steps {
                     each(level, sigma2 * (h as f64 + f64::from(self.missed)));
                 }
-                Some(Basis { rung: Rung::Level, errors: self.errors.weight, log: false })
+                Some(Basis { rung: Rung::Level, errors: self.errors.weight, log: false, bounds })
             }
         }
     }

@@ -148,13 +148,13 @@ impl ForecastPlan {
 
     /// Heap bytes of a forecaster under this plan at worst: three seasons of history before the
     /// start; after it two models of a factor (8 bytes) a phase, the naive forecast's 16 and the contest's
-    /// 8 a phase; the ring of 4 bytes a slot, doubling as it grows.
+    /// 8 a phase; where the season rests, 17 a phase; the ring of 4 bytes a slot, doubling as it grows.
     pub fn state_bytes(&self) -> usize {
         let [first, second] = self.scope.seasons;
         let history = super::start::capacity(first).next_power_of_two() * 16;
         let factors = if self.ring > 0 { 2 * (first + second) } else { first + second };
         let running = 800 + 8 * factors + 24 * first.max(16);
-        1024 + history.max(running) + 4 * self.ring.next_power_of_two()
+        1024 + history.max(running) + 17 * first + 4 * self.ring.next_power_of_two()
     }
 
     /// Slots that [`Forecaster::forecast`](super::Forecaster::forecast) looks ahead.

@@ -16,7 +16,7 @@ use crate::reading::{EventTime, Finite};
 const SECONDS_PER_HOUR: f64 = 3600.0;
 
 /// The record of a closed pane.
-pub fn aggregate(device: &str, metric: &str, plan: &Plan, pane: &Pane) -> Aggregate {
+pub fn aggregate(device: &Arc<str>, metric: &Arc<str>, plan: &Plan, pane: &Pane) -> Aggregate {
     let m = &pane.moments;
     let m2 = m.m2();
     let quantiles = match (&pane.sketch, plan.settings.windows.get(usize::from(pane.window))) {
@@ -26,8 +26,8 @@ pub fn aggregate(device: &str, metric: &str, plan: &Plan, pane: &Pane) -> Aggreg
         _ => Vec::new(),
     };
     Aggregate {
-        device: device.to_owned(),
-        metric: metric.to_owned(),
+        device: device.clone(),
+        metric: metric.clone(),
         start: pane.start,
         end: pane.end,
         part: pane.part,
@@ -80,7 +80,7 @@ pub fn alarm_record(device: &Arc<str>, metric: &Arc<str>, event: alarm::Event) -
 }
 
 /// The record of a view.
-pub fn view(device: &str, metric: &str, plan: &Plan, view: &Pane) -> Aggregate {
+pub fn view(device: &Arc<str>, metric: &Arc<str>, plan: &Plan, view: &Pane) -> Aggregate {
     let slide = plan.settings.windows.get(usize::from(view.window)).and_then(|w| w.slide);
     Aggregate {
         slide_s: Some(slide.map_or(0.0, step_seconds)),
