@@ -125,7 +125,7 @@ impl World {
             round: 0,
         };
         // Past the first readings, so that gate, filters and detectors are at work.
-        for _ in 0..400 {
+        for _ in 0..600 {
             let frame = world.frame();
             world.engine.step(&frame).expect("it steps");
         }

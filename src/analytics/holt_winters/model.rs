@@ -131,8 +131,6 @@ pub(super) struct Basis {
     pub errors: f64,
     /// Variances are those of the logarithm.
     pub log: bool,
-    /// Nothing is forecast beyond, see [`Rest::bounds`].
-    bounds: (f64, f64),
 }
 
 impl Basis {
@@ -688,11 +686,7 @@ impl Model {
             Some((value, _)) => {
                 Expected { mean: value, lower: lower.min(value), upper: upper.max(value), class1 }
             }
-            None => {
-                let [mean, lower, upper] =
-                    [mean, lower, upper].map(|x| x.clamp(basis.bounds.0, basis.bounds.1));
-                Expected { mean, lower, upper, class1 }
-            }
+            None => Expected { mean, lower, upper, class1 },
         }
     }
 
@@ -799,7 +793,6 @@ impl Model {
         steps: usize,
         mut each: impl FnMut(f64, f64),
     ) -> Option<Basis> {
-        let bounds = self.rest.bounds();
         match &self.stage {
             Stage::Running(running) => {
                 let (rung, yields) = running.rung_and_yield();
@@ -812,14 +805,14 @@ impl Model {
                         let seasons = (h + self.missed as usize) / m + 1;
                         each(mean, sigma2 * seasons as f64);
                     }
-                    return Some(Basis { rung, errors: running.naive.weight, log: false, bounds });
+                    return Some(Basis { rung, errors: running.naive.weight, log: false });
                 }
                 let sigma2 = self.errors.sigma2()?;
                 let factors = self.variance_factors(plan, running).skip(self.missed as usize);
                 for (mean, factor) in running.points(slot).zip(factors).take(steps) {
                     each(mean, sigma2 * factor);
                 }
-                Some(Basis { rung, errors: self.errors.weight, log: running.in_logs(), bounds })
+                Some(Basis { rung, errors: self.errors.weight, log: running.in_logs() })
             }
             Stage::Start { level, history } => {
                 if let Some(naive) = SeasonalNaive::new(history, plan.season_length()) {
@@ -828,13 +821,13 @@ impl Model {
                         each(mean, variance);
                     }
                     let rung = Rung::SeasonalNaive;
-                    return Some(Basis { rung, errors: naive.errors, log: false, bounds });
+                    return Some(Basis { rung, errors: naive.errors, log: false });
                 }
                 let (level, sigma2) = ((*level)?, self.errors.sigma2()?);
                 for h in 1..=steps {
                     each(level, sigma2 * (h as f64 + f64::from(self.missed)));
                 }
-                Some(Basis { rung: Rung::Level, errors: self.errors.weight, log: false, bounds })
+                Some(Basis { rung: Rung::Level, errors: self.errors.weight, log: false })
             }
         }
     }

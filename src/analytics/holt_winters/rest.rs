@@ -1,11 +1,10 @@
 //! Phases of the season at which the series rests: solar power at night, a machine that is off until six.
 //!
 //! A smoothed season is never exactly zero at night, and its intervals have the day's width. Where the same slot of
-//! the season has had the same value for some seasons in a row, that value is the forecast; and where it is
-//! the least (or the greatest) of all, nothing is forecast below (above) it.
+//! the season has had the same value for some seasons in a row, that value is the forecast.
 //!
 //! After n equal values in a row the next is equal again with probability (n + 1)/(n + 2): Laplace's rule of
-//! succession. (Jaynes 2003, *Probability Theory*, equation 6.73.)
+//! succession. (Jaynes 2003, *Probability Theory*, section 18.4.)
 
 use serde::{Deserialize, Serialize};
 
@@ -64,28 +63,8 @@ impl Rest {
         let repeats = *self.repeats.get(at)?;
         let rests = repeats >= REPEATS && !self.broken;
         let n = f64::from(repeats) + 1.0;
-        rests.then(|| Some((self.values[at]?, (n + 1.0) / (n + 2.0))))?
-    }
-
-    /// The least and the greatest that is forecast: values at which it rests and that are the least or
-    /// the greatest of the last season.
-    pub fn bounds(&self) -> (f64, f64) {
-        let none = (f64::NEG_INFINITY, f64::INFINITY);
-        if self.broken || !self.repeats.iter().any(|&repeats| repeats >= REPEATS) {
-            return none;
-        }
-        let values = || self.values.iter().flatten().copied();
-        let (least, greatest) =
-            (values().fold(f64::INFINITY, f64::min), values().fold(f64::NEG_INFINITY, f64::max));
-        let rests = |extreme: f64| {
-            let mut phases = self.values.iter().zip(&self.repeats);
-            phases.any(|(value, &repeats)| *value == Some(extreme) && repeats >= REPEATS)
-        };
-        // A series that only rests has bounds of no width: it may begin to move.
-        if least >= greatest {
-            return none;
-        }
-        (if rests(least) { least } else { none.0 }, if rests(greatest) { greatest } else { none.1 })
+        let value = (*self.values.get(at)?).filter(|_| rests)?;
+        Some((value, (n + 1.0) / (n + 2.0)))
     }
 
     /// Bytes on the heap.
@@ -109,15 +88,14 @@ mod tests {
     }
 
     #[test]
-    fn the_night_rests_after_four_of_them_and_bounds_the_day() {
+    fn the_night_rests_after_four_of_them() {
         let mut rest = Rest::new(4);
         days(&mut rest, 0..3, 0.0);
-        assert_eq!((rest.at(12), rest.bounds()), (None, (f64::NEG_INFINITY, f64::INFINITY)));
+        assert_eq!(rest.at(12), None);
         days(&mut rest, 3..4, 0.0);
         // Four in a row: five of six.
         assert_eq!(rest.at(16), Some((0.0, 5.0 / 6.0)));
         assert_eq!(rest.at(17), None);
-        assert_eq!(rest.bounds(), (0.0, f64::INFINITY));
     }
 
     #[test]
@@ -125,7 +103,7 @@ mod tests {
         let mut rest = Rest::new(4);
         days(&mut rest, 0..9, 0.0);
         days(&mut rest, 9..10, 2.0);
-        assert_eq!((rest.at(40), rest.bounds().0), (None, f64::NEG_INFINITY));
+        assert_eq!(rest.at(40), None);
         days(&mut rest, 10..13, 0.0);
         assert_eq!(rest.at(52), None, "broken, and too few since");
         days(&mut rest, 13..16, 0.0);
@@ -137,11 +115,10 @@ mod tests {
     }
 
     #[test]
-    fn a_series_that_never_moves_has_no_bounds() {
+    fn a_series_may_rest_for_ever_or_have_no_season() {
         let mut rest = Rest::new(2);
         (0..20).for_each(|slot| rest.observe(slot, 5.0));
         assert_eq!(rest.at(20).map(|(value, _)| value), Some(5.0));
-        assert_eq!(rest.bounds(), (f64::NEG_INFINITY, f64::INFINITY));
         let mut none = Rest::new(0);
         none.observe(3, 1.0);
         assert_eq!(none.at(4), None);
