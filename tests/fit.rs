@@ -11,6 +11,7 @@ use weir::analytics::holt_winters::{ForecastPlan, Forecaster, learn};
 use weir::analytics::settings::{
     ForecastSettings, KalmanModel, KindSetting, Seasonal, Settings, Trend,
 };
+use weir::batch::window::Zone;
 use weir::config::Config;
 use weir::reading::{EventTime, Finite};
 
@@ -244,8 +245,9 @@ fn a_resumed_forecast_knows_its_season_wherever_it_begins() {
         trend: Trend::None,
         ..ForecastSettings::default()
     };
-    let initial = learn(&settings, first, &history).unwrap();
-    let plan = ForecastPlan::new(&ForecastSettings { initial: Some(initial), ..settings });
+    let initial = learn(&settings, &Zone::utc(), first, &history).unwrap();
+    let plan =
+        ForecastPlan::new(&ForecastSettings { initial: Some(initial), ..settings }, &Zone::utc());
     // 5 hours later, 40 later, and after so long that the level counts for nothing: then it is another one.
     for (away, shift) in [(5, 0.0), (40, 0.0), (24 * 7 * 20 + 3, 50.0)] {
         let mut forecaster = Forecaster::new();

@@ -801,7 +801,7 @@ impl Engine {
         if let Some(plan) = self.plans.iter().find(is_it) {
             return plan.clone();
         }
-        let plan = Plan::new(settings);
+        let plan = Plan::new(settings, &self.zone);
         let derive = derive.and_then(DerivePlan::new);
         let vector = vector.and_then(VectorUnitPlan::new);
         let plan = Arc::new(Plan { derive, vector, ..plan });
