@@ -109,6 +109,30 @@ fn the_hour_left_out_stays_and_the_hour_that_comes_twice_learns_twice() {
     }
 }
 
+/// A series that began the day before: the slot one day before, and then the states found over two days of which one
+/// has the change, are the clock's.
+#[test]
+fn the_first_days_are_forecast_by_the_clock_too() {
+    let plan = ForecastPlan::new(&ForecastSettings::default(), &berlin());
+    for begin in [SPRING - 30, AUTUMN - 30] {
+        let clock = |hour: i64| in_berlin(hour).0 as f64;
+        let mut forecaster = Forecaster::new();
+        let mut models = Vec::new();
+        for hour in begin..begin + 80 {
+            observe(&mut forecaster, &plan, hour, clock(hour));
+            let Some(forecast) = forecaster.forecast(&plan).filter(|_| hour - begin >= 25) else {
+                continue;
+            };
+            for (ahead, mean) in (hour..).zip(&forecast.mean) {
+                assert!((mean - clock(ahead)).abs() < 1e-9, "{} {hour} {ahead}", forecast.model);
+            }
+            models.push(forecast.model);
+        }
+        models.dedup();
+        assert_eq!(models, ["seasonal-naive", "holt-winters"]);
+    }
+}
+
 /// A building: people come at seven on weekdays and leave at six in the evening, as their clocks say.
 fn building(clock: i64, weekday: i64, hour: i64) -> f64 {
     let working = weekday < 5 && (7..18).contains(&clock);
