@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use crate::analytics::alarm::{AlarmState, Event as AlarmEvent};
-use crate::analytics::settings::KalmanModel;
 use crate::analytics::step::{alarm_record, estimate, forecast};
 use crate::analytics::vector;
 use crate::config::{Config, ResultFormat, ResultKind};
@@ -375,14 +374,7 @@ impl Reporter {
         let (state, plan) = (unit.state(), unit.plan());
         let counts = state.counts();
         let estimate = state.kalman().estimate();
-        let model = match plan.settings.kalman.model {
-            KalmanModel::Off => "off",
-            KalmanModel::Level => "level",
-            KalmanModel::Trend => "trend",
-            KalmanModel::Acceleration => "acceleration",
-            KalmanModel::Decay => "decay",
-            KalmanModel::Custom => "custom",
-        };
+        let model = plan.settings.kalman.model.name();
         let forecast = state.forecast(plan, None).map(|f| ForecastRow {
             origin: f.origin,
             step_s: crate::output::step_seconds(f.step),
