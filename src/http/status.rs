@@ -374,22 +374,6 @@ impl AlarmRow {
             severity: event.severity,
         }
     }
-
-    /// Of the whole input.
-    pub fn of_input(alarm: &InputAlarm) -> AlarmRow {
-        AlarmRow {
-            device: None,
-            metric: None,
-            alarm: alarm.alarm.to_owned(),
-            since: alarm.time.to_string(),
-            value: alarm.value,
-            expected: alarm.expected,
-            lower: alarm.lower,
-            upper: alarm.upper,
-            reason: alarm.reason.clone(),
-            severity: alarm.severity,
-        }
-    }
 }
 
 /// Active alarms.
