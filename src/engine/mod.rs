@@ -931,3 +931,5 @@ mod fit_tests;
 mod group_tests;
 #[cfg(test)]
 mod vector_tests;
+#[cfg(test)]
+mod world;
