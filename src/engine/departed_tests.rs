@@ -2,9 +2,10 @@
 //! dies after a checkpoint's chunks were written, before its meta.
 
 use super::world::Stored;
-use super::*;
-use crate::journal::frame::FrameReading;
-use crate::reading::Finite;
+use super::{CoreConfig, Engine};
+use crate::analytics::members::UnitKind;
+use crate::journal::frame::{Define, Frame, FrameReading};
+use crate::reading::{AttendedTime, EventTime, Finite, ProcessingTime, SECOND, SeriesId};
 
 const SLOT: SeriesId = SeriesId(0);
 

@@ -2,11 +2,11 @@
 //! come in time, it is the one of a run that fits in place, however readings are cut into batches.
 
 use super::world::{Rng, Stored, layer};
-use super::*;
+use super::{CoreConfig, Engine, FitRequest};
 use crate::analytics::kalman::FIT_DELAY;
 use crate::analytics::settings::Patch;
-use crate::journal::frame::{Define, FrameReading};
-use crate::reading::Finite;
+use crate::journal::frame::{Define, Frame, FrameFit, FrameReading};
+use crate::reading::{AttendedTime, EventTime, Finite, ProcessingTime, SECOND, SeriesId};
 
 impl Rng {
     fn noise(&mut self) -> f64 {

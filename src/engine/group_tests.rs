@@ -1,9 +1,13 @@
 //! Groups and derived metrics. Groups: their aggregates are those of their members together, whoever comes and goes, and each
 //! unit goes on by itself from wherever it was stored.
 
+use std::collections::BTreeSet;
+
 use super::world::{Given, Rng, START, Stored, World, layer};
-use super::*;
-use crate::analytics::settings::{Patch, WindowSettings};
+use super::{CoreConfig, WhyUnmade};
+use crate::analytics::settings::{DeriveSettings, GroupSettings, Patch, WindowSettings};
+use crate::output::Record;
+use crate::reading::{DropReason, SECOND};
 
 fn group(name: &str, device: &str, by: Option<&str>) -> GroupSettings {
     GroupSettings {

@@ -13,7 +13,10 @@
 
 pub mod admission;
 mod members;
+mod meta;
+mod output;
 pub mod registry;
+mod unit;
 mod unmade;
 
 use std::cmp::Reverse;
@@ -23,160 +26,25 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::analytics::derive::DerivePlan;
-use crate::analytics::fit::{Fit, FitMode, Job};
+use crate::analytics::fit::{Fit, FitMode};
 use crate::analytics::members::UnitKind;
-use crate::analytics::settings::{DeriveSettings, DeviceVector, GroupSettings, Layer, Settings};
+use crate::analytics::settings::{DeviceVector, Settings};
 use crate::analytics::step::{
-    Details, Effects, Origins, Plan, StepContext, UnitCounts, UnitState, aggregate, alarm_record,
-    forecast, view,
+    Effects, Origins, Plan, StepContext, UnitCounts, UnitState, aggregate, alarm_record, forecast,
+    view,
 };
 use crate::analytics::vector::VectorUnitPlan;
 use crate::batch::pane::PaneContext;
 use crate::batch::window::Zone;
-use crate::journal::frame::{Define, Frame, FrameFit};
+use crate::journal::frame::{Define, Frame};
 use crate::output::{Aggregate, Record};
-use crate::reading::{
-    AttendedTime, DropCounts, DropReason, EventTime, ProcessingTime, SECOND, SeriesId,
-};
+use crate::reading::{AttendedTime, DropCounts, DropReason, EventTime, SeriesId};
+pub use meta::{ConfigError, CoreConfig, Meta};
+pub use output::{Detail, FitRequest, StepOutput};
 use registry::{Name, Registry};
+pub use unit::Unit;
+use unit::{Timers, stagger};
 pub use unmade::{Unmade, WhyUnmade};
-
-/// The part of the configuration that the core depends on. Travels in frames.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct CoreConfig {
-    /// Profiles and devices.
-    pub layers: Vec<Layer>,
-    /// Groups of series.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub groups: Vec<GroupSettings>,
-    /// Metrics computed from others.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub derives: Vec<DeriveSettings>,
-    /// IANA name of the site's zone.
-    pub time_zone: String,
-    /// Most series.
-    pub max_series: usize,
-    /// Most open panes for each series and window.
-    pub max_panes: usize,
-    /// Most readings remembered (and held) for each series.
-    pub max_recent: usize,
-    /// How far ahead of the clock a reading may be, nanoseconds.
-    pub max_ahead: i64,
-    /// Attended time without readings after which a series that was never established may go.
-    pub evict_idle: i64,
-    /// Attended time without readings after which any series may go.
-    pub retire_idle: i64,
-}
-
-impl Default for CoreConfig {
-    fn default() -> Self {
-        CoreConfig {
-            layers: Vec::new(),
-            groups: Vec::new(),
-            derives: Vec::new(),
-            time_zone: "UTC".to_owned(),
-            max_series: 10_000,
-            max_panes: 16,
-            max_recent: 512,
-            max_ahead: 300 * SECOND,
-            evict_idle: 3600 * SECOND,
-            retire_idle: 30 * 86_400 * SECOND,
-        }
-    }
-}
-
-/// What concerns no single unit, as of one batch.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Meta {
-    /// The newest batch included.
-    pub batch: u64,
-    /// Its processing time.
-    pub processing_time: ProcessingTime,
-    /// Its attended time.
-    pub attended: AttendedTime,
-    /// Whether its clock was trusted.
-    pub clock_trusted: bool,
-    /// Configuration in force.
-    pub config: CoreConfig,
-    /// Drops counted by frames.
-    pub drops: DropCounts,
-    /// Messages counted by frames.
-    pub messages: u64,
-    /// Counts of series that left.
-    pub retired: UnitCounts,
-}
-
-impl Meta {
-    /// Before the first frame.
-    pub fn new(config: CoreConfig) -> Meta {
-        Meta {
-            batch: 0,
-            processing_time: ProcessingTime(i64::MIN),
-            attended: AttendedTime(0),
-            clock_trusted: false,
-            config,
-            drops: DropCounts::default(),
-            messages: 0,
-            retired: UnitCounts::default(),
-        }
-    }
-}
-
-/// When units are to be looked at without readings, by slot.
-type Timers = BinaryHeap<Reverse<(AttendedTime, u32)>>;
-
-/// One unit with what is not part of its state.
-#[derive(Debug)]
-pub struct Unit {
-    state: UnitState,
-    plan: Arc<Plan>,
-    /// Frames up to this batch are in the state.
-    included: u64,
-    /// The batch that defined the series.
-    defined: u64,
-    /// The batch with which the series before left this slot, and the counts of all that left it
-    /// since the last checkpoint: until meta includes that batch, only this chunk knows them, since
-    /// it has overwritten the others'.
-    predecessor: Option<Box<(u64, UnitCounts)>>,
-    dirty: bool,
-    /// Its active alarms as they are in the engine's count.
-    alarms: usize,
-    /// The entry in the timer heap; never later than the true deadline.
-    timer: AttendedTime,
-    /// By how many slots its searches come later than those of others that began with it.
-    stagger: u32,
-}
-
-/// Spreads units by their names, the same in every run (a CRC: it only has to scatter).
-fn stagger(device: &str, metric: &str) -> u32 {
-    let mut hasher = crc32fast::Hasher::new();
-    hasher.update(device.as_bytes());
-    hasher.update(&[0]);
-    hasher.update(metric.as_bytes());
-    hasher.finalize()
-}
-
-impl Unit {
-    /// The state.
-    pub fn state(&self) -> &UnitState {
-        &self.state
-    }
-
-    /// The settings and constants in force.
-    pub fn plan(&self) -> &Arc<Plan> {
-        &self.plan
-    }
-
-    /// Enters its next deadline into the timer heap, unless an earlier entry is there.
-    fn enter(&mut self, slot: u32, next: Option<AttendedTime>, timers: &mut Timers) {
-        if let Some(deadline) = next
-            && deadline < self.timer
-        {
-            self.timer = deadline;
-            timers.push(Reverse((deadline, slot)));
-        }
-    }
-}
 
 /// A unit as it is stored.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -197,56 +65,6 @@ pub struct UnitChunk {
     /// The state.
     #[serde(rename = "s")]
     pub state: UnitState,
-}
-
-/// What a step leaves behind.
-#[derive(Clone, Debug, Default)]
-pub struct StepOutput {
-    /// Records in canonical order.
-    pub records: Vec<Record>,
-    /// Series with a new estimate, in slot order.
-    pub touched: Vec<SeriesId>,
-    /// Searches that units ask for; the caller may run them and bring what they find with a later
-    /// frame.
-    pub fits: Vec<FitRequest>,
-    /// Fits of the frame that came too late: their units are past the reading at which they would
-    /// be adopted, have other settings by now, or are gone.
-    pub fits_late: u64,
-    /// What became of each series' readings and slots, in slot order; empty unless asked for with
-    /// [`Engine::keep_details`].
-    pub details: Vec<Detail>,
-}
-
-/// A search that a unit asks for, and where its result belongs.
-#[derive(Clone, Debug)]
-pub struct FitRequest {
-    /// The unit's slot.
-    pub series: SeriesId,
-    /// The batch that defined the unit.
-    pub defined: u64,
-    /// The unit's fit epoch.
-    pub epoch: u32,
-    /// The search.
-    pub job: Job,
-}
-
-impl FitRequest {
-    /// Searches; what is found goes into the next frame.
-    pub fn run(&self) -> Option<FrameFit> {
-        let fit = self.job.run()?.to_bytes();
-        Some(FrameFit { series: self.series, defined: self.defined, epoch: self.epoch, fit })
-    }
-}
-
-/// What a step went through in one series.
-#[derive(Clone, Debug)]
-pub struct Detail {
-    /// The series; it may have left with this step.
-    pub name: Name,
-    /// Its settings and constants.
-    pub plan: Arc<Plan>,
-    /// Readings and slots, in the order in which they were taken.
-    pub details: Details,
 }
 
 /// All units.
@@ -279,18 +97,6 @@ pub struct Engine {
     routes: BTreeMap<u32, Vec<u32>>,
     effects: Effects,
 }
-
-/// The configuration carried by a frame cannot be used.
-#[derive(Debug)]
-pub struct ConfigError(pub String);
-
-impl std::fmt::Display for ConfigError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "configuration in the journal cannot be used: {}", self.0)
-    }
-}
-
-impl std::error::Error for ConfigError {}
 
 impl Engine {
     /// From what was stored: meta and chunks, each with the batch that it includes.

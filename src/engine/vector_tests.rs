@@ -1,12 +1,14 @@
 //! Filters over several metrics: who has one, what cuts and crashes change (nothing), and that the
 //! metrics themselves know nothing of it.
 
+use super::CoreConfig;
 use super::group_tests::config;
 use super::world::{Given, Rng, START, Stored, World, layer};
-use super::*;
 use crate::analytics::kalman::VectorVerdict;
-use crate::analytics::settings::{CustomSettings, Patch, VectorSettings};
-use crate::reading::Finite;
+use crate::analytics::settings::{CustomSettings, Layer, Patch, VectorSettings};
+use crate::analytics::step::UnitState;
+use crate::journal::frame::Frame;
+use crate::reading::{AttendedTime, DropReason, Finite, ProcessingTime, SECOND};
 
 fn vector(name: &str, f: f64) -> VectorSettings {
     VectorSettings {

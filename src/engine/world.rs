@@ -1,11 +1,15 @@
 //! What tests of the engine share: readings by name through the real builder, batches where a test cuts
 //! them, and checkpoints to go on from.
 
-use super::*;
-use crate::analytics::settings::Patch;
+use std::collections::BTreeMap;
+
+use super::{CoreConfig, Engine, Meta, UnitChunk};
+use crate::analytics::settings::{Layer, Patch};
 use crate::analytics::vector::FilteredRow;
 use crate::batch::builder::Builder;
-use crate::reading::Finite;
+use crate::journal::frame::Frame;
+use crate::output::Record;
+use crate::reading::{AttendedTime, EventTime, Finite, ProcessingTime, SECOND, SeriesId};
 
 /// SplitMix64.
 pub(super) struct Rng(pub u64);
