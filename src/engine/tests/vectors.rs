@@ -1,12 +1,12 @@
 //! Filters over several metrics: who has one, what cuts and crashes change (nothing), and that the
 //! metrics themselves know nothing of it.
 
-use super::CoreConfig;
-use super::group_tests::config;
+use super::groups::config;
 use super::world::{Given, Rng, START, Stored, World, layer};
 use crate::analytics::kalman::VectorVerdict;
 use crate::analytics::settings::{CustomSettings, Layer, Patch, VectorSettings};
 use crate::analytics::step::UnitState;
+use crate::engine::CoreConfig;
 use crate::journal::frame::Frame;
 use crate::reading::{AttendedTime, DropReason, Finite, ProcessingTime, SECOND};
 
@@ -27,7 +27,7 @@ fn vector(name: &str, f: f64) -> VectorSettings {
     }
 }
 
-pub(super) fn vector_layer(device: &str, vector: VectorSettings) -> Layer {
+fn vector_layer(device: &str, vector: VectorSettings) -> Layer {
     layer(device, Patch { vector: Some(vector), ..Patch::default() })
 }
 

@@ -2,9 +2,9 @@
 //! come in time, it is the one of a run that fits in place, however readings are cut into batches.
 
 use super::world::{Rng, Stored, layer};
-use super::{CoreConfig, Engine, FitRequest};
 use crate::analytics::kalman::FIT_DELAY;
 use crate::analytics::settings::Patch;
+use crate::engine::{CoreConfig, Engine, FitRequest};
 use crate::journal::frame::{Define, Frame, FrameFit, FrameReading};
 use crate::reading::{AttendedTime, EventTime, Finite, ProcessingTime, SECOND, SeriesId};
 

@@ -3,10 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use super::{CoreConfig, Engine, Meta, UnitChunk};
 use crate::analytics::settings::{Layer, Patch};
 use crate::analytics::vector::FilteredRow;
 use crate::batch::builder::Builder;
+use crate::engine::{CoreConfig, Engine, Meta, UnitChunk};
 use crate::journal::frame::Frame;
 use crate::output::Record;
 use crate::reading::{AttendedTime, EventTime, Finite, ProcessingTime, SECOND, SeriesId};

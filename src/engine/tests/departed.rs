@@ -2,8 +2,8 @@
 //! dies after a checkpoint's chunks were written, before its meta.
 
 use super::world::Stored;
-use super::{CoreConfig, Engine};
 use crate::analytics::members::UnitKind;
+use crate::engine::{CoreConfig, Engine};
 use crate::journal::frame::{Define, Frame, FrameReading};
 use crate::reading::{AttendedTime, EventTime, Finite, ProcessingTime, SECOND, SeriesId};
 

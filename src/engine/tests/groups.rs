@@ -4,8 +4,8 @@
 use std::collections::BTreeSet;
 
 use super::world::{Given, Rng, START, Stored, World, layer};
-use super::{CoreConfig, WhyUnmade};
 use crate::analytics::settings::{DeriveSettings, GroupSettings, Patch, WindowSettings};
+use crate::engine::{CoreConfig, WhyUnmade};
 use crate::output::Record;
 use crate::reading::{DropReason, SECOND};
 
