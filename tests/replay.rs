@@ -299,11 +299,9 @@ fn forecasts_match_the_reference() {
 fn seasons_keep_to_the_clocks_of_the_gateways_zone() {
     let cases = json("reference/calendar/local_phases.json");
     let season: Vec<String> = (0..24).map(|hour| format!("{hour}.0")).collect();
-    let profile = format!(
-        "[[profile]]\nmatch = {{ device = \"*\" }}\nkalman = {{ model = \"off\" }}\n\
+    let profile = "[[profile]]\nmatch = { device = \"*\" }\nkalman = { model = \"off\" }\n\
          [profile.forecast]\nseason = [\"1d\"]\ntrend = \"none\"\nseasonal = \"additive\"\n\
-         smoothing = {{ alpha = 0.1, gamma = 0.1 }}\n"
-    );
+         smoothing = { alpha = 0.1, gamma = 0.1 }\n";
     for case in &cases.as_array().unwrap()[..2] {
         let (hours, start) = (numbers(&case["day"]), case["start"].as_i64().unwrap());
         let mut terms = season.clone();

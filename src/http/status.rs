@@ -310,6 +310,10 @@ pub struct VectorRow {
     pub gated: bool,
     /// Readings that came after their row had been filtered.
     pub late: u64,
+    /// Rows that the gate rejected, so far.
+    pub outliers: u64,
+    /// Shifts of the state, so far.
+    pub shifts: u64,
     /// Mean of the state (time unit: second); `None` until all of it is known.
     pub state: Option<Vec<f64>>,
     /// Its covariance, by rows.
