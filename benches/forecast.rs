@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use weir::analytics::holt_winters::{FitJob, ForecastPlan, Forecaster};
 use weir::analytics::settings::{ForecastSettings, HOUR};
+use weir::batch::window::Zone;
 use weir::reading::{EventTime, Finite};
 
 const SERIES: usize = 10_000;
@@ -36,7 +37,7 @@ fn warm(plan: &ForecastPlan) -> Vec<Forecaster> {
 }
 
 fn benches(c: &mut Criterion) {
-    let plan = ForecastPlan::new(&ForecastSettings::default());
+    let plan = ForecastPlan::new(&ForecastSettings::default(), &Zone::utc());
     let order = random_order();
     let value = Finite::new(12.5).unwrap();
     let mut group = c.benchmark_group("forecast");

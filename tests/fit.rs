@@ -11,6 +11,7 @@ use weir::analytics::holt_winters::{ForecastPlan, Forecaster, learn};
 use weir::analytics::settings::{
     ForecastSettings, KalmanModel, KindSetting, Seasonal, Settings, Trend,
 };
+use weir::batch::window::Zone;
 use weir::config::Config;
 use weir::reading::{EventTime, Finite};
 
@@ -230,12 +231,23 @@ fn extreme_values_and_times_do_not_panic() {
 
 #[test]
 fn a_resumed_forecast_knows_its_season_wherever_it_begins() {
+    resumed("UTC", synthetic::START / HOUR);
+    // Berlin's clocks are put forward three weeks later, and back before the last that follows.
+    resumed("Europe/Berlin", 1_743_289_200 / HOUR - 21 * 24);
+    resumed("Europe/Berlin", 1_743_289_200 / HOUR - 28 * 24 - 20);
+}
+
+/// A series that keeps to the clocks of `zone`, learned over four weeks from slot `first` on.
+fn resumed(zone: &str, first: i64) {
     const SLOT: i64 = HOUR * 1_000_000_000;
-    let first = synthetic::START / HOUR;
+    let clock = jiff::tz::TimeZone::get(zone).unwrap();
     let y = |slot: i64| {
+        let at = jiff::Timestamp::from_second(slot * HOUR).unwrap();
+        let slot = slot + i64::from(clock.to_offset(at).seconds()) / HOUR;
         10.0 + 3.0 * libm::sin(std::f64::consts::TAU * (slot % 24) as f64 / 24.0)
             + if (slot / 24) % 7 >= 5 { 2.0 } else { 0.0 }
     };
+    let zone = Zone::get(zone).unwrap();
     let history: Vec<f64> = (first..first + 24 * 28).map(y).collect();
     let settings = ForecastSettings {
         season: vec![DAY_NANOS, 7 * DAY_NANOS],
@@ -244,8 +256,8 @@ fn a_resumed_forecast_knows_its_season_wherever_it_begins() {
         trend: Trend::None,
         ..ForecastSettings::default()
     };
-    let initial = learn(&settings, first, &history).unwrap();
-    let plan = ForecastPlan::new(&ForecastSettings { initial: Some(initial), ..settings });
+    let initial = learn(&settings, &zone, first, &history).unwrap();
+    let plan = ForecastPlan::new(&ForecastSettings { initial: Some(initial), ..settings }, &zone);
     // 5 hours later, 40 later, and after so long that the level counts for nothing: then it is another one.
     for (away, shift) in [(5, 0.0), (40, 0.0), (24 * 7 * 20 + 3, 50.0)] {
         let mut forecaster = Forecaster::new();

@@ -96,7 +96,7 @@ const PANICS: &[(&str, &str, &str)] = &[
         "panic!(\"day {number} of {}: {error}\"",
         "a broken invariant: event times lie within 1950 to 2200, jiff's within -9999 to 9999",
     ),
-    ("src/batch/window.rs", "panic!(\"{}: {error}\"", "as above"),
+    ("src/batch/window.rs", "panic!(\"{nanos}: {error}\"", "as above"),
     ("src/batch/window.rs", "panic!(\"day {number}: {error}\"", "as above"),
     (
         "src/failpoint.rs",

@@ -293,6 +293,41 @@ fn forecasts_match_the_reference() {
     }
 }
 
+/// Terms are the hours of Berlin's clocks (`tests/data/reference/calendar`): each slot of the days on which these are
+/// changed is forecast with its own, with the zone set, and an hour off behind the change without.
+#[test]
+fn seasons_keep_to_the_clocks_of_the_gateways_zone() {
+    let cases = json("reference/calendar/local_phases.json");
+    let season: Vec<String> = (0..24).map(|hour| format!("{hour}.0")).collect();
+    let profile = "[[profile]]\nmatch = { device = \"*\" }\nkalman = { model = \"off\" }\n\
+         [profile.forecast]\nseason = [\"1d\"]\ntrend = \"none\"\nseasonal = \"additive\"\n\
+         smoothing = { alpha = 0.1, gamma = 0.1 }\n";
+    for case in &cases.as_array().unwrap()[..2] {
+        let (hours, start) = (numbers(&case["day"]), case["start"].as_i64().unwrap());
+        let mut terms = season.clone();
+        terms.rotate_left(hours[0] as usize);
+        let profile = format!(
+            "{profile}initial = {{ level = 0.0, trend = 0.0, season = [{}] }}\n",
+            terms.join(", ")
+        );
+        let csv = format!(
+            "time,device,metric,value\n{start},d,m,{}\n{},d,m,{}\n",
+            hours[0],
+            start + 3600,
+            hours[1]
+        );
+        let ahead = |config: &str| {
+            let replayed = replay(&csv, config, &["--horizon", "34"]);
+            numbers(&replayed.lines.last().expect("a forecast")["mean"])
+        };
+        // The last reading's slot counts too.
+        let local = format!("gateway.time_zone = \"Europe/Berlin\"\n{profile}");
+        assert_eq!(ahead(&local), hours[2..]);
+        let by_utc: Vec<f64> = (2..36).map(|k| (hours[0] + f64::from(k)) % 24.0).collect();
+        assert_eq!(ahead(&profile), by_utc);
+    }
+}
+
 #[test]
 fn real_series_replay_without_faults() {
     for (name, readings, series) in [

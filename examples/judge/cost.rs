@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use weir::analytics::holt_winters::{FitJob, ForecastPlan, Forecaster};
 use weir::analytics::settings::{ForecastSettings, HOUR};
+use weir::batch::window::Zone;
 use weir::reading::{EventTime, Finite};
 
 use crate::corpus::Chance;
@@ -24,7 +25,7 @@ fn spent() -> Duration {
 
 /// The fit of a series that has seen 960 slots, all of them in its ring.
 fn job() -> Option<FitJob> {
-    let plan = ForecastPlan::new(&ForecastSettings::default());
+    let plan = ForecastPlan::new(&ForecastSettings::default(), &Zone::utc());
     let (mut forecaster, mut chance, mut job) = (Forecaster::new(), Chance::new(1), None);
     for hour in 0..=SLOTS {
         let day = (hour % 24 - 12).abs() as f64;

@@ -29,10 +29,19 @@ impl Zone {
     /// # Errors
     /// For an unknown name, with the nearest known one.
     pub fn get(name: &str) -> Result<Zone, String> {
-        let database = TimeZoneDatabase::bundled();
-        if let Ok(zone) = database.get(name) {
+        if let Ok(zone) = TimeZoneDatabase::bundled().get(name) {
             return Ok(Zone(zone));
         }
+        Err(match Zone::nearest(name) {
+            Some(known) => format!("{name:?} is no IANA time zone; did you mean {known:?}?"),
+            None => {
+                format!("{name:?} is no IANA time zone; write e.g. \"Europe/Berlin\" or \"UTC\"")
+            }
+        })
+    }
+
+    /// The known name most like `name`, if any is like it.
+    pub fn nearest(name: &str) -> Option<String> {
         // Compared by whole name and by its last part: people write "berlin" or "Germany/Berlin".
         let wanted = name.to_lowercase();
         let likeness = |known: &str| {
@@ -42,7 +51,7 @@ impl Zone {
             let part = 0.95 * strsim::jaro_winkler(&last_part(&wanted), &last_part(&known));
             whole.max(part)
         };
-        let nearest = database
+        TimeZoneDatabase::bundled()
             .available()
             .map(|known| known.as_str().to_owned())
             .filter(|known| known != "Etc/Unknown")
@@ -52,18 +61,29 @@ impl Zone {
                 |best: (f64, Option<String>), (score, known)| {
                     if score > best.0 { (score, Some(known)) } else { best }
                 },
-            );
-        Err(match nearest.1 {
-            Some(known) => format!("{name:?} is no IANA time zone; did you mean {known:?}?"),
-            None => {
-                format!("{name:?} is no IANA time zone; write e.g. \"Europe/Berlin\" or \"UTC\"")
-            }
-        })
+            )
+            .1
     }
 
     /// The zone's IANA name.
     pub fn name(&self) -> &str {
         self.0.iana_name().unwrap_or("UTC")
+    }
+
+    /// By how much local time is ahead of UTC at `nanos` since the epoch, in nanoseconds.
+    pub fn offset(&self, nanos: i64) -> i64 {
+        i64::from(self.0.to_offset(timestamp(nanos)).seconds()) * SECOND
+    }
+
+    /// When the zone's clocks (or their name) change next after `nanos` since the epoch; `None`: never.
+    pub fn next_change(&self, nanos: i64) -> Option<i64> {
+        let next = self.0.following(timestamp(nanos)).next()?;
+        Some(self::nanos(next.timestamp()))
+    }
+
+    /// Whether the zone's clocks have changed since 1970, or are going to.
+    pub fn changes(&self) -> bool {
+        self.next_change(0).is_some()
     }
 
     /// First instant of the local day `number` days after 1970-01-01 (nanoseconds since the epoch).
@@ -88,10 +108,7 @@ impl Zone {
 
     /// Days from 1970-01-01 to the local date at `time`.
     fn day_number(&self, time: EventTime) -> i64 {
-        match Timestamp::from_nanosecond(i128::from(time.nanos())) {
-            Ok(timestamp) => days_since_epoch(self.0.to_datetime(timestamp).date()),
-            Err(error) => panic!("{}: {error}", time.nanos()),
-        }
+        days_since_epoch(self.0.to_datetime(timestamp(time.nanos())).date())
     }
 }
 
@@ -147,6 +164,14 @@ fn date(number: i64) -> Date {
 /// Days from 1970-01-01 to `date`.
 fn days_since_epoch(date: Date) -> i64 {
     date.duration_since(Date::constant(1970, 1, 1)).as_hours() / 24
+}
+
+/// The instant `nanos` since the epoch.
+fn timestamp(nanos: i64) -> Timestamp {
+    match Timestamp::from_nanosecond(i128::from(nanos)) {
+        Ok(timestamp) => timestamp,
+        Err(error) => panic!("{nanos}: {error}"),
+    }
 }
 
 /// Nanoseconds since the epoch, held to the range of `i64` (1677 to 2262).

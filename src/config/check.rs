@@ -13,6 +13,7 @@ use crate::analytics::kalman::KalmanPlan;
 use crate::analytics::settings::{
     CustomSettings, KalmanModel, KindSetting, Layer, Settings, VectorSettings, WindowSettings,
 };
+use crate::batch::window::Zone;
 
 /// What things cost. All estimates of size are here and nowhere else; measured values go here.
 #[derive(Clone, Debug, PartialEq)]
@@ -124,7 +125,7 @@ impl MemoryModel {
         let panes: u64 = settings.windows.iter().map(pane).sum();
         let count: u64 = settings.windows.iter().map(open).sum();
         let forecast = settings.forecast.as_ref().map_or(0, |f| {
-            let state = ForecastPlan::new(f).state_bytes() as u64;
+            let state = ForecastPlan::new(f, &Zone::utc()).state_bytes() as u64;
             let ahead = self.slot * (f.horizon / f.step).unsigned_abs();
             self.forecast + state + self.calibration + ahead
         });
@@ -341,7 +342,7 @@ pub fn check_on(config: &Config, path: &Path, host: &Host, model: &MemoryModel) 
 fn summary(config: &Config, model: &MemoryModel) -> Vec<String> {
     let topics: usize = config.mqtt.subscribe.iter().map(|s| s.topics.len()).sum();
     let mut lines = vec![
-        format!("gateway   {} ({})", config.gateway.id, config.gateway.time_zone),
+        format!("gateway   {} ({})", config.gateway.id, config.gateway.time_zone.name()),
         format!("reads     {topics} topic(s) at {}", config.mqtt.login.url),
     ];
     if config.results.enabled {

@@ -60,12 +60,7 @@ const ROWS: &[Row] = &[
     ("kalman.outliers", |s| filter(s).map(|k| name(&k.outliers)), |p| p.kalman.outliers.is_some()),
     (
         "kalman.initial",
-        |s| {
-            let initial = |i: &KalmanInitial| {
-                format!("{{ state = {:?}, covariance = {:?} }}", i.state, i.covariance)
-            };
-            filter(s).map(|k| k.initial.as_ref().map_or("(exact diffuse)".to_owned(), initial))
-        },
+        |s| filter(s).map(|k| k.initial.as_ref().map_or("(exact diffuse)".to_owned(), initial)),
         |p| p.kalman.initial.is_some(),
     ),
     ("windows", |s| Some(windows(&s.windows)), |p| p.windows.is_some()),
@@ -167,6 +162,10 @@ fn custom(c: &CustomSettings) -> String {
     format!("F = {:?}, H = {:?}, Q = {:?}, R = {:?}{step}", c.f, c.h, c.q, c.r)
 }
 
+fn initial(i: &KalmanInitial) -> String {
+    format!("{{ state = {:?}, covariance = {:?} }}", i.state, i.covariance)
+}
+
 fn filter(settings: &Settings) -> Option<&KalmanSettings> {
     Some(&settings.kalman).filter(|k| k.model != KalmanModel::Off)
 }
@@ -239,8 +238,27 @@ fn alarm(t: &ThresholdSettings) -> String {
 }
 
 /// The resolved settings of one series, a line each: key, value as TOML (in brackets what weir
-/// finds by itself), and the layer it comes from or `default`.
+/// finds by itself), and the layer it comes from or `default`. Of a filter over several metrics its own; of a metric also
+/// which such filters it is part of.
 pub fn explain(config: &Config, device: &str, metric: &str) -> String {
+    let vectors = VectorSettings::of_device(&config.layers, device);
+    let origin = |vector: &VectorSettings| {
+        let from = config.layers.iter().rev().find(|l| l.patch.vector.as_ref() == Some(vector));
+        from.map_or("default", |layer| layer.origin.as_str())
+    };
+    if let Some(vector) = vectors.iter().find(|vector| vector.name == metric) {
+        let from = origin(vector);
+        let (settings, _) = DeviceVector::resolve(&config.layers, device, metric);
+        let initial = vector.initial.as_ref().map_or("(exact diffuse)".to_owned(), initial);
+        let rows = [
+            ("kalman.metrics", format!("{:?}", vector.metrics()), from),
+            ("kalman.custom", custom(&vector.custom), from),
+            ("kalman.gate", format!("{:?}", vector.gate), from),
+            ("kalman.initial", initial, from),
+            ("lateness", duration(settings.lateness), "the longest of its metrics'"),
+        ];
+        return table(&format!("{device}/{metric}: a filter over several metrics"), &rows);
+    }
     let matching: Vec<&Layer> =
         config.layers.iter().filter(|layer| layer.matches(device, metric)).collect();
     let mut settings = Settings::merged(matching.iter().map(|layer| &layer.patch));
@@ -262,13 +280,27 @@ pub fn explain(config: &Config, device: &str, metric: &str) -> String {
         let in_force = settings.thresholds.contains(threshold);
         in_force.then(|| ("alarm", alarm(threshold), layer.origin.as_str()))
     });
-    let rows: Vec<(&str, String, &str)> = rows.into_iter().chain(alarms).collect();
+    let part_of = vectors
+        .iter()
+        .filter(|v| v.metrics().iter().any(|name| name == metric))
+        .map(|v| ("part of", format!("filter {:?} over {:?}", v.name, v.metrics()), origin(v)));
+    let rows: Vec<(&str, String, &str)> = rows.into_iter().chain(alarms).chain(part_of).collect();
+    let mut text = table(&format!("{device}/{metric}"), &rows);
+    for conflict in conflicts {
+        let (key, what, remedy) = (conflict.keys[0], conflict.what, conflict.remedy);
+        text.push_str(&format!("  note: {key}: {what}; {remedy}\n"));
+    }
+    text
+}
+
+/// A title and below it key, value and origin in columns.
+fn table(title: &str, rows: &[(&str, String, &str)]) -> String {
     let key_width = rows.iter().map(|row| row.0.chars().count()).max().unwrap_or(0);
     let lines = rows.iter().flat_map(|row| row.1.lines());
     // Long lists of numbers stand out rather than push every origin off the screen.
     let value_width =
         lines.map(|line| line.chars().count()).filter(|w| *w <= 48).max().unwrap_or(0);
-    let mut text = format!("{device}/{metric}\n");
+    let mut text = format!("{title}\n");
     for (key, value, origin) in rows {
         let mut lines = value.lines();
         let first = lines.next().unwrap_or("");
@@ -276,10 +308,6 @@ pub fn explain(config: &Config, device: &str, metric: &str) -> String {
         for line in lines {
             text.push_str(&format!("  {:key_width$}  {line}\n", ""));
         }
-    }
-    for conflict in conflicts {
-        let (key, what, remedy) = (conflict.keys[0], conflict.what, conflict.remedy);
-        text.push_str(&format!("  note: {key}: {what}; {remedy}\n"));
     }
     text
 }

@@ -159,7 +159,7 @@ impl Config {
             layers: self.layers.clone(),
             groups: self.groups.clone(),
             derives: self.derives.clone(),
-            time_zone: self.gateway.time_zone.clone(),
+            time_zone: self.gateway.time_zone.name().to_owned(),
             max_series: self.series.max_series as usize,
             max_panes: self.series.max_panes as usize,
             max_ahead: self.series.max_ahead,

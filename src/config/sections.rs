@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::batch::window::Zone;
 use crate::decoder::settings::Subscription;
 use crate::reading::SECOND;
 use crate::secret::Source;
@@ -16,8 +17,8 @@ use crate::tls;
 pub struct Gateway {
     /// Name in result topics and upstream messages; 1 to 64 characters, none of `+ # /`.
     pub id: String,
-    /// IANA name of the zone of local days: `"Europe/Berlin"`; known to the zone database.
-    pub time_zone: String,
+    /// Zone of local days and seasons.
+    pub time_zone: Zone,
     /// Passed through upstream; at most 64.
     pub tags: BTreeMap<String, String>,
 }

@@ -7,9 +7,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::keys;
-use super::reader::{At, TableReader, nearest};
+use super::reader::{At, TableReader};
 use super::sections::*;
 use super::tree::Value;
+use crate::batch::window::Zone;
 use crate::reading::SECOND;
 
 const MINUTE: i64 = 60 * SECOND;
@@ -37,26 +38,16 @@ pub(super) fn gateway(root: &TableReader<'_, '_>) -> Gateway {
     let time_zone = r.text("time_zone", "\"Europe/Berlin\"").and_then(|at| zone(&r, at));
     Gateway {
         id: id.unwrap_or_else(default_gateway_id),
-        time_zone: time_zone.unwrap_or_else(|| "UTC".to_owned()),
+        time_zone: time_zone.unwrap_or_else(Zone::utc),
         tags: tags(&r),
     }
 }
 
-fn zone(r: &TableReader<'_, '_>, at: At<String>) -> Option<String> {
-    if jiff::tz::TimeZone::get(&at.value).is_ok() {
-        return Some(at.value);
+fn zone(r: &TableReader<'_, '_>, at: At<String>) -> Option<Zone> {
+    if let Ok(zone) = Zone::get(&at.value) {
+        return Some(zone);
     }
-    let names: Vec<String> = jiff::tz::db().available().map(|name| name.to_string()).collect();
-    let lower = at.value.to_lowercase();
-    let city = |name: &str| name.rsplit('/').next().unwrap_or(name).to_lowercase();
-    let near = names.iter().find(|name| city(name) == lower.replace(' ', "_")).cloned();
-    let near = near.or_else(|| {
-        let lowered: Vec<String> = names.iter().map(|name| name.to_lowercase()).collect();
-        let known: Vec<&str> = lowered.iter().map(String::as_str).collect();
-        let near = nearest(&at.value, &known)?;
-        names.iter().find(|name| name.to_lowercase() == near).cloned()
-    });
-    let mend = match near {
+    let mend = match Zone::nearest(&at.value) {
         Some(near) => format!("did you mean \"{near}\"?"),
         None => "write an IANA name, e.g. \"Europe/Berlin\" or \"UTC\"".to_owned(),
     };

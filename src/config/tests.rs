@@ -685,6 +685,37 @@ fn explain_names_every_value_and_where_it_comes_from() {
 }
 
 #[test]
+fn a_filter_over_several_metrics_is_explained_with_its_metrics() {
+    let text = "[[profile]]\nmatch = { device = 'cart-*' }\nlateness = '7s'\n[profile.kalman]\nmodel = 'custom'\n\
+                name = 'motion'\nmetrics = ['position', 'speed']\nper_second = true\nF = [[0, 1], [0, 0]]\n\
+                H = [[1, 0], [0, 1]]\nQ = [[0, 0], [0, 0.09]]\nR = [[0.0004, 0], [0, 0.01]]\n";
+    let config = Config::from_text(text).unwrap();
+    let part_of = "filter \"motion\" over [\"position\", \"speed\"]";
+    let line = |device: &str, metric: &str| {
+        let text = explain(&config, device, metric);
+        text.lines().find(|line| line.trim_start().starts_with("part of")).map(str::to_owned)
+    };
+    for metric in ["position", "speed"] {
+        let line = line("cart-1", metric).expect(metric);
+        assert!(line.contains(part_of) && line.contains("weir.toml:1 [[profile]]"), "{line}");
+    }
+    assert_eq!((line("cart-1", "voltage"), line("boiler-1", "speed")), (None, None));
+    let own = explain(&config, "cart-1", "motion");
+    assert!(own.starts_with("cart-1/motion: a filter over several metrics\n"), "{own}");
+    for (key, value) in [
+        ("kalman.metrics", "[\"position\", \"speed\"]"),
+        ("kalman.custom", "R = [[0.0004, 0.0], [0.0, 0.01]], per_second = true"),
+        ("kalman.gate", "0.9999"),
+        ("lateness", "\"7s\""),
+    ] {
+        let has = |line: &str| line.trim_start().starts_with(key) && line.contains(value);
+        assert!(own.lines().any(has), "{key}\n{own}");
+    }
+    assert!(!own.contains("forecast"), "{own}");
+    assert!(explain(&config, "boiler-1", "motion").contains("forecast.step"), "an ordinary series");
+}
+
+#[test]
 fn kinds_scale_and_sliding_windows() {
     let profile = |text: &str| format!("[[profile]]\nmatch = {{}}\n{text}");
     let check = |text: &str, expected: &str| check_fault(&profile(text), expected);

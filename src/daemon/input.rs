@@ -7,10 +7,11 @@
 
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
+use serde::ser::SerializeStruct;
+use serde::{Serialize, Serializer};
 
-use crate::analytics::alarm::{AlarmState, Severity};
-use crate::reading::ProcessingTime;
+use crate::analytics::alarm::{AlarmState, Event, Severity};
+use crate::reading::{EventTime, ProcessingTime};
 
 /// Without a connection, or without a message, for this long the input may be away. Shorter than
 /// most gaps that matter, longer than a broker's restart.
@@ -19,32 +20,27 @@ pub const AWAY: Duration = Duration::from_secs(60);
 /// chance alone, this many would all be missing once in e²⁰ silences.
 const DUE_LEAST: f64 = 20.0;
 
-/// The alarm as it is published: the fields of every alarm but device and metric.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct InputAlarm {
-    /// `input`.
-    pub alarm: &'static str,
-    /// Begin or end.
-    pub state: AlarmState,
-    /// The gateway's clock at that moment; RFC 3339 in JSON.
-    #[serde(serialize_with = "rfc3339")]
-    pub time: ProcessingTime,
-    /// Seconds without input.
-    pub value: Option<f64>,
-    /// Always absent.
-    pub expected: Option<f64>,
-    /// Always absent.
-    pub lower: Option<f64>,
-    /// Seconds without input that are ordinary.
-    pub upper: Option<f64>,
-    /// In words, with numbers.
-    pub reason: String,
-    /// [`Severity::Critical`].
-    pub severity: Severity,
-}
+/// Begin or end of the alarm: its name is `input`, its value the seconds without input, its upper end those that are
+/// ordinary, its time the gateway's clock.
+#[derive(Clone, Debug, PartialEq)]
+pub struct InputAlarm(pub Event);
 
-fn rfc3339<S: serde::Serializer>(time: &ProcessingTime, to: S) -> Result<S::Ok, S::Error> {
-    to.collect_str(time)
+/// As it is published: the fields of every alarm but device and metric.
+impl Serialize for InputAlarm {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Event { alarm, state, time, value, expected, lower, upper, reason, severity } = &self.0;
+        let mut fields = serializer.serialize_struct("InputAlarm", 9)?;
+        fields.serialize_field("alarm", &**alarm)?;
+        fields.serialize_field("state", state)?;
+        fields.serialize_field("time", &time.to_string())?;
+        fields.serialize_field("value", value)?;
+        fields.serialize_field("expected", expected)?;
+        fields.serialize_field("lower", lower)?;
+        fields.serialize_field("upper", upper)?;
+        fields.serialize_field("reason", reason)?;
+        fields.serialize_field("severity", severity)?;
+        fields.end()
+    }
 }
 
 /// Watches the input. Instants are those of a monotonic clock.
@@ -61,10 +57,10 @@ pub struct InputWatch {
 impl InputWatch {
     /// The process started; nothing is connected yet.
     pub fn new(at: Instant, now: ProcessingTime) -> InputWatch {
-        let alarm = InputAlarm {
-            alarm: "input",
+        let event = Event {
+            alarm: "input".into(),
             state: AlarmState::Cleared,
-            time: now,
+            time: EventTime::clamped(now.0),
             value: None,
             expected: None,
             lower: None,
@@ -72,7 +68,7 @@ impl InputWatch {
             reason: "the gateway started".to_owned(),
             severity: Severity::Critical,
         };
-        InputWatch { connected: false, heard: at, by_silence: false, alarm }
+        InputWatch { connected: false, heard: at, by_silence: false, alarm: InputAlarm(event) }
     }
 
     /// The alarm as it stands.
@@ -82,7 +78,7 @@ impl InputWatch {
 
     /// True while the input is away.
     pub fn is_active(&self) -> bool {
-        self.alarm.state == AlarmState::Active
+        self.alarm.0.state == AlarmState::Active
     }
 
     /// A connection came up or ended.
@@ -141,10 +137,9 @@ impl InputWatch {
     }
 
     fn set(&mut self, state: AlarmState, now: ProcessingTime, value: Option<f64>, reason: String) {
-        self.alarm.state = state;
-        self.alarm.time = now;
-        self.alarm.value = value;
-        self.alarm.reason = reason;
+        let event = &mut self.alarm.0;
+        (event.state, event.time) = (state, EventTime::clamped(now.0));
+        (event.value, event.reason) = (value, reason);
     }
 }
 
@@ -169,12 +164,24 @@ mod tests {
         let (mut watch, at) = watch();
         assert!(!watch.look(at(59), NOW, |_| 0.0));
         assert!(watch.look(at(60), NOW, |_| 0.0));
-        assert_eq!(watch.alarm().reason, "no connection to the broker for 60 s");
+        assert_eq!(watch.alarm().0.reason, "no connection to the broker for 60 s");
         assert!(!watch.look(at(90), NOW, |_| 0.0), "it is said once");
         watch.connection(true, at(100));
         assert!(watch.look(at(101), NOW, |_| 0.0));
         assert!(!watch.is_active());
         assert!(!watch.look(at(300), NOW, |_| 0.0), "nothing is due");
+    }
+
+    #[test]
+    fn what_is_published_has_the_fields_of_every_alarm() {
+        let (mut watch, at) = watch();
+        watch.look(at(60), NOW, |_| 0.0);
+        assert_eq!(
+            serde_json::to_string(watch.alarm()).unwrap(),
+            r#"{"alarm":"input","state":"active","time":"1970-01-01T00:00:00Z","value":60.0,"expected":null,"#
+                .to_owned()
+                + r#""lower":null,"upper":60.0,"reason":"no connection to the broker for 60 s","severity":"critical"}"#
+        );
     }
 
     #[test]
@@ -185,7 +192,7 @@ mod tests {
         assert!(!watch.look(at(69), NOW, one_a_second));
         assert!(!watch.look(at(70), NOW, |silence| one_a_second(silence) / 10.0));
         assert!(watch.look(at(70), NOW, one_a_second));
-        assert_eq!(watch.alarm().reason, "no message for 60 s, in which 60 readings were due");
+        assert_eq!(watch.alarm().0.reason, "no message for 60 s, in which 60 readings were due");
         assert!(!watch.look(at(1000), NOW, one_a_second));
         watch.connection(false, at(1000));
         assert!(!watch.look(at(1000), NOW, one_a_second), "still silent");

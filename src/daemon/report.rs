@@ -9,8 +9,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use crate::analytics::alarm::{AlarmState, Event as AlarmEvent};
-use crate::analytics::settings::KalmanModel;
-use crate::analytics::step::{alarm_record, estimate, forecast};
+use crate::analytics::step::{UnitCounts, alarm_record, estimate, forecast};
 use crate::analytics::vector;
 use crate::config::{Config, ResultFormat, ResultKind};
 use crate::daemon::input::InputAlarm;
@@ -375,14 +374,7 @@ impl Reporter {
         let (state, plan) = (unit.state(), unit.plan());
         let counts = state.counts();
         let estimate = state.kalman().estimate();
-        let model = match plan.settings.kalman.model {
-            KalmanModel::Off => "off",
-            KalmanModel::Level => "level",
-            KalmanModel::Trend => "trend",
-            KalmanModel::Acceleration => "acceleration",
-            KalmanModel::Decay => "decay",
-            KalmanModel::Custom => "custom",
-        };
+        let model = plan.settings.kalman.model.name();
         let forecast = state.forecast(plan, None).map(|f| ForecastRow {
             origin: f.origin,
             step_s: crate::output::step_seconds(f.step),
@@ -398,14 +390,14 @@ impl Reporter {
         let row = plan.vector.as_ref().and_then(|plan| {
             let latest = state.vector()?.latest()?;
             let names = (&name.device, &name.metric);
-            Some((vector::estimate(names, plan, latest, true), counts.unordered))
+            Some(vector::estimate(names, plan, latest, true))
         });
         DeviceRow {
             device: name.device.to_string(),
             metric: name.metric.to_string(),
             unit: plan.settings.unit.clone(),
             time: match &row {
-                Some((estimate, _)) => Some(estimate.time),
+                Some(estimate) => Some(estimate.time),
                 None => state.last().map(|last| last.time),
             },
             reading: state.last().map(|last| last.value.get()),
@@ -413,7 +405,7 @@ impl Reporter {
             variance: estimate.and_then(|e| e.variance),
             trend: estimate.and_then(|e| e.trend),
             nis: match &row {
-                Some((estimate, _)) => estimate.nis,
+                Some(estimate) => estimate.nis,
                 None => state.last().and_then(|last| last.update?.nis),
             },
             count: counts.readings,
@@ -440,14 +432,14 @@ impl Reporter {
                 }
             }),
             forecast,
-            vector: row.map(|(estimate, late)| vector_row(estimate, late)),
+            vector: row.map(|estimate| vector_row(estimate, counts)),
             alarms: state.alarms().iter().map(AlarmRow::of).collect(),
             history: history.map(|h| h.iter().filter_map(shown).collect()).unwrap_or_default(),
         }
     }
 }
 
-fn vector_row(estimate: VectorEstimate, late: u64) -> VectorRow {
+fn vector_row(estimate: VectorEstimate, counts: &UnitCounts) -> VectorRow {
     let component = |i: usize, metric: String| ComponentRow {
         metric,
         unit: estimate.unit.get(i).cloned().flatten(),
@@ -460,7 +452,9 @@ fn vector_row(estimate: VectorEstimate, late: u64) -> VectorRow {
         metrics: metrics.map(|(i, metric)| component(i, metric)).collect(),
         dof: estimate.dof,
         gated: estimate.gated,
-        late,
+        late: counts.unordered,
+        outliers: counts.outliers,
+        shifts: counts.shifts,
         state: estimate.state,
         covariance: estimate.covariance,
     }

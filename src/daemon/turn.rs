@@ -428,9 +428,9 @@ impl Turn {
         }
         let alarm = now.input.alarm();
         if now.input.is_active() {
-            tracing::warn!(alarm = alarm.alarm, reason = %alarm.reason, "alarm begins");
+            tracing::warn!(alarm = %alarm.0.alarm, reason = %alarm.0.reason, "alarm begins");
         } else {
-            tracing::info!(alarm = alarm.alarm, reason = %alarm.reason, "alarm ends");
+            tracing::info!(alarm = %alarm.0.alarm, reason = %alarm.0.reason, "alarm ends");
         }
         if let Some(results) = &self.results {
             results.queue.push(0, self.reporter.input(alarm));

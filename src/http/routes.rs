@@ -187,7 +187,7 @@ async fn alarms(State(app): State<App>, Params(params): Params<AlarmParams>) -> 
     };
     let status = app.handle.status.read().unwrap_or_else(PoisonError::into_inner);
     if let Some(input) = &status.input_alarm {
-        alarms.alarms.insert(0, AlarmRow::of_input(input));
+        alarms.alarms.insert(0, AlarmRow::of(&input.0));
         alarms.alarms.truncate(limit);
         alarms.total += 1;
     }

@@ -310,6 +310,10 @@ pub struct VectorRow {
     pub gated: bool,
     /// Readings that came after their row had been filtered.
     pub late: u64,
+    /// Rows that the gate rejected, so far.
+    pub outliers: u64,
+    /// Shifts of the state, so far.
+    pub shifts: u64,
     /// Mean of the state (time unit: second); `None` until all of it is known.
     pub state: Option<Vec<f64>>,
     /// Its covariance, by rows.
@@ -372,22 +376,6 @@ impl AlarmRow {
             upper: event.upper,
             reason: event.reason.clone(),
             severity: event.severity,
-        }
-    }
-
-    /// Of the whole input.
-    pub fn of_input(alarm: &InputAlarm) -> AlarmRow {
-        AlarmRow {
-            device: None,
-            metric: None,
-            alarm: alarm.alarm.to_owned(),
-            since: alarm.time.to_string(),
-            value: alarm.value,
-            expected: alarm.expected,
-            lower: alarm.lower,
-            upper: alarm.upper,
-            reason: alarm.reason.clone(),
-            severity: alarm.severity,
         }
     }
 }

@@ -6,6 +6,22 @@ use crate::client::{Publish, publish};
 use crate::daemon::{Settings, Site};
 use crate::mosquitto::Mosquitto;
 
+/// What `weir explain` says beside the daemon whose page has this port.
+pub fn explain(site: &Site, port: u16, series: [&str; 2]) -> String {
+    // As the configuration would name it.
+    let text = std::fs::read_to_string(site.file()).unwrap();
+    let file = site.folder().join("named.toml");
+    std::fs::write(&file, text.replace("127.0.0.1:0'", &format!("127.0.0.1:{port}'"))).unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_weir"))
+        .args(["explain", "--config"])
+        .arg(&file)
+        .args(series)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
 #[test]
 fn the_running_daemons_state_is_explained() {
     let broker = Mosquitto::start();
@@ -18,21 +34,7 @@ fn the_running_daemons_state_is_explained() {
     };
     publish(broker.port(), (0..200).map(reading));
     weir.takes(200);
-    // The daemon's port, as the configuration would name it.
-    let text = std::fs::read_to_string(site.file()).unwrap();
-    let file = site.folder().join("named.toml");
-    let explain = |port: u16| {
-        std::fs::write(&file, text.replace("127.0.0.1:0'", &format!("127.0.0.1:{port}'"))).unwrap();
-        let output = Command::new(env!("CARGO_BIN_EXE_weir"))
-            .args(["explain", "--config"])
-            .arg(&file)
-            .args(["boiler-3", "t"])
-            .output()
-            .unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).unwrap()
-    };
-    let said = explain(weir.port());
+    let said = explain(&site, weir.port(), ["boiler-3", "t"]);
     for part in [
         "kalman.observation_sd  0.001",
         "state, from the daemon at 127.0.0.1:",
@@ -46,5 +48,5 @@ fn the_running_daemons_state_is_explained() {
     }
     let port = weir.port();
     weir.stop();
-    assert!(explain(port).contains("state: the daemon is not running"));
+    assert!(explain(&site, port, ["boiler-3", "t"]).contains("state: the daemon is not running"));
 }

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::client::{Publish, Subscriber, json as parse, publish};
 use crate::daemon::{EPOCH, Settings, Site, until};
+use crate::explain::explain;
 use crate::mosquitto::Mosquitto;
 
 /// With a lateness, or a batch that ends between the two readings of a row would end the row.
@@ -72,6 +73,21 @@ fn estimates_of_several_metrics_are_published_and_go_on_after_kill_9() {
     assert_eq!(row["vector"]["metrics"][1]["unit"], "m/s");
     assert_eq!((&row["count"], &row["vector"]["late"]), (&json!(59), &json!(0)));
     assert!(weir.metrics().keys().any(|name| name.starts_with("weir_units_unmade{")));
+
+    let told = explain(&site, weir.port(), ["cart-1", "speed"]);
+    for part in [
+        "filter \"motion\" over [\"position\", \"speed\"]",
+        "state, from the daemon at 127.0.0.1:",
+        "state of filter \"motion\", from the daemon at 127.0.0.1:",
+        "\n  filter    custom, over several metrics\n  readings  59, 0 late; 0 rows gated, 0 shifts\n",
+        ", about 2 if the noise fits",
+        "\n  metric    speed: reading ",
+    ] {
+        assert!(told.contains(part), "{part}\n{told}");
+    }
+    let own = explain(&site, weir.port(), ["cart-1", "motion"]);
+    assert!(own.starts_with("cart-1/motion: a filter over several metrics\n"), "{own}");
+    assert_eq!(own.matches("state").count(), 1, "{own}");
 
     // A replay of the same readings, which nobody killed, ends in the same bits.
     let mut csv = "time,device,metric,value\n".to_owned();

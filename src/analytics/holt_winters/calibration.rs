@@ -40,8 +40,8 @@ mod tests;
 
 use serde::{Deserialize, Serialize};
 
+use super::calendar::{Slot, phase};
 use super::member::exp;
-use super::recursion::phase;
 
 /// Forecasts of at most this many horizons are remembered.
 const KNOTS_MAX: usize = 7;
@@ -85,7 +85,7 @@ const LOG_HALF_MAX: f64 = 6.907_755_278_982_137;
 const LOWER: usize = 0;
 const UPPER: usize = 1;
 
-/// What one series' intervals have taught. Slots are numbers since the epoch.
+/// What one series' intervals have taught.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Calibration {
     /// Slots of the season, 0 without one; fixes the bins.
@@ -234,7 +234,7 @@ impl Calibration {
     /// Remembers what is forecast now. `points`: mean and standard deviation of the slots from `next`, the one after
     /// the last closed, on; [`reach`](Self::reach) of them are enough. `quantile`: of class 1, e.g. 1.96. `log`: the
     /// standard deviations are those of the logarithm.
-    pub fn issued(&mut self, next: i64, quantile: f64, log: bool, points: &[(f64, f64)]) {
+    pub fn issued(&mut self, next: Slot<'_>, quantile: f64, log: bool, points: &[(f64, f64)]) {
         if self.log != log {
             self.log = log;
             self.change_scale();
@@ -243,11 +243,12 @@ impl Calibration {
         for (index, k) in knots(self.horizon).enumerate() {
             let Some(&(mean, sigma)) = points.get(k - 1) else { return };
             let mean = if log { libm::log(mean) } else { mean };
-            let target = next.saturating_add(k as i64 - 1);
-            let at = first + phase(target, k);
+            let target = next.after(k as i64 - 1);
+            let at = first + phase(target.number(), k);
             first += k;
             let known = mean.is_finite() && (SIGMA_MIN..=SIGMA_MAX).contains(&sigma);
-            let half = |end| quantile * sigma * self.factor(index, k, self.bin(target), end);
+            let bin = self.bin(target);
+            let half = |end| quantile * sigma * self.factor(index, k, bin, end);
             let scales = if known { [sigma, half(LOWER), half(UPPER)] } else { [0.0; 3] };
             if let Some(place) = self.means.get_mut(at) {
                 *place = if known { mean } else { 0.0 };
@@ -260,14 +261,15 @@ impl Calibration {
 
     /// Learns from the slot that closed, and forgets what had been issued for it; `None`: no reading fell into
     /// it. `nominal`: the probability that intervals are to cover.
-    pub fn observe(&mut self, slot: i64, actual: Option<f64>, nominal: f64) {
+    pub fn observe(&mut self, slot: Slot<'_>, actual: Option<f64>, nominal: f64) {
         let tail = 0.5 - 0.5 * nominal;
         // What has no logarithm lies below all that has.
         let inward = |y: f64| if self.log { libm::log(y.max(f64::MIN_POSITIVE)) } else { y };
         let inward = actual.map(inward);
+        let bin = self.bin(slot);
         let mut first = 0;
         for (index, k) in knots(self.horizon).enumerate() {
-            let at = first + phase(slot, k);
+            let at = first + phase(slot.number(), k);
             first += k;
             let Some(&mean) = self.means.get(at) else { return };
             let Some([sigma, halves @ ..]) = self.scales.get_mut(3 * at..3 * at + 3) else {
@@ -275,7 +277,7 @@ impl Calibration {
             };
             let (sigma, halves) = (f64::from(std::mem::take(sigma)), [halves[0], halves[1]]);
             if let Some(y) = inward.filter(|_| sigma > 0.0) {
-                self.learn(index, k, self.bin(slot), y - mean, sigma, halves.map(f64::from), tail);
+                self.learn(index, k, bin, y - mean, sigma, halves.map(f64::from), tail);
             }
         }
         let Some(y) = actual else { return };
@@ -343,13 +345,14 @@ impl Calibration {
     pub fn interval(
         &self,
         h: usize,
-        target: i64,
+        target: Slot<'_>,
         quantile: f64,
         log: bool,
         (mean, sigma): (f64, f64),
     ) -> (f64, f64) {
+        let bin = self.bin(target);
         let half = |end| {
-            let half = quantile * sigma * self.factor_at(h, self.bin(target), end);
+            let half = quantile * sigma * self.factor_at(h, bin, end);
             if log { half.min(LOG_HALF_MAX) } else { half }
         };
         let end = |value: f64| self.within(value.clamp(-f64::MAX, f64::MAX));
@@ -429,10 +432,10 @@ impl Calibration {
     }
 
     /// The profile's bin of a slot.
-    fn bin(&self, slot: i64) -> usize {
+    fn bin(&self, slot: Slot<'_>) -> usize {
         match self.season_length {
             0 | 1 => 0,
-            m => phase(slot, m) * self.bins() / m,
+            m => slot.phase(m) * self.bins() / m,
         }
     }
 }

@@ -9,6 +9,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::calendar::{Calendar, Slot};
 use super::member::{Member, Shape, Spec};
 use super::recursion::Parameters;
 use super::score::Rung;
@@ -28,6 +29,8 @@ const LOG_RANGE: f64 = 1000.0;
 /// What the settings allow.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Scope {
+    /// What seasons go by.
+    pub calendar: Calendar,
     /// Lengths of the seasons in slots, shorter first; 0: none.
     pub seasons: [usize; 2],
     pub trend: Trend,
@@ -157,18 +160,18 @@ impl FitJob {
     fn judge(&self, spec: Spec, training: usize) -> Option<Judged> {
         let spec = self.fitted(spec, training, 2);
         let values = self.inward(&spec);
-        let mut member = Member::start(spec, &values[..training], self.first)?;
+        let mut member = Member::start(spec, &values[..training], self.first())?;
         let (stride, horizon) = (self.stride(), self.scope.horizon);
         let mut forecasts = Vec::new();
-        let mut at = member.components.season.phase_of(self.first);
+        let mut walk = member.components.season.walk(self.first());
         for (t, &y) in values.iter().enumerate() {
             if t >= training && (t - training).is_multiple_of(stride) {
                 let ahead = horizon.min(values.len() - t);
-                let points = member.points(self.first + t as i64);
+                let points = member.points_along(walk);
                 forecasts.extend(points.take(ahead));
             }
-            member.step(at, y.is_finite().then_some(y), self.scope.robust);
-            at = member.components.season.next(at);
+            member.step(walk.at(), y.is_finite().then_some(y), self.scope.robust);
+            walk.advance();
         }
         let loss = self.loss(&forecasts, training) * (1.0 + PENALTY * free(&spec) as f64);
         loss.is_finite().then_some(Judged { spec, forecasts, loss })
@@ -190,6 +193,10 @@ impl FitJob {
         if count > 0.0 { sum / count } else { f64::INFINITY }
     }
 
+    fn first(&self) -> Slot<'_> {
+        self.scope.calendar.slot(self.first)
+    }
+
     fn stride(&self) -> usize {
         (self.scope.seasons[0] / 4).max(3)
     }
@@ -207,7 +214,7 @@ impl FitJob {
         }
         let values = self.inward(&spec);
         let values = &values[..n];
-        let Some(start) = Member::start(spec, values, self.first) else { return spec };
+        let Some(start) = Member::start(spec, values, self.first()) else { return spec };
         let mut member = start.clone();
         // A later fit begins where the one before it ended.
         let from = [coordinates(&spec.parameters), STARTS[0], STARTS[1]];
@@ -224,12 +231,12 @@ impl FitJob {
     fn cost(&self, member: &mut Member, values: &[f64]) -> f64 {
         let (stride, horizon) = (2 * self.stride(), self.scope.horizon);
         let burn = self.scope.seasons[0].max(3);
-        let mut at = member.components.season.phase_of(self.first);
+        let mut walk = member.components.season.walk(self.first());
         let (mut sum, mut count) = (0.0, 0_u32);
         for (t, &y) in values.iter().enumerate() {
             if t >= burn && (t - burn).is_multiple_of(stride) {
                 let p = member.spec.parameters;
-                let points = member.components.points_at(&p, at);
+                let points = member.components.points_along(&p, walk);
                 for (y, point) in values[t..].iter().take(horizon).zip(points) {
                     if y.is_finite() {
                         sum += (y - point).abs();
@@ -237,8 +244,8 @@ impl FitJob {
                     }
                 }
             }
-            member.step(at, y.is_finite().then_some(y), self.scope.robust);
-            at = member.components.season.next(at);
+            member.step(walk.at(), y.is_finite().then_some(y), self.scope.robust);
+            walk.advance();
         }
         if count > 0 { sum / f64::from(count) } else { f64::INFINITY }
     }
@@ -362,27 +369,30 @@ fn candidates(scope: &Scope, values: &[f64], training: usize) -> Vec<Spec> {
     list
 }
 
-/// The states of `specs` after `values`, the first of which is the slot numbered `first`, calling
+/// The states of `specs` after `values`, the first of which is the slot `first`, calling
 /// `each` with the place, the observed value and the average of the members' forecasts, in the series' unit.
 pub(super) fn run_through(
     specs: &[Spec],
     values: &[f64],
-    first: i64,
+    first: Slot<'_>,
     robust: bool,
     mut each: impl FnMut(usize, Option<f64>, f64),
 ) -> Option<Vec<Member>> {
     let mut members = Vec::with_capacity(specs.len());
+    let mut walks = Vec::with_capacity(specs.len());
     for &spec in specs {
         let inward: Vec<f64> = values.iter().map(|&y| spec.inward(y).unwrap_or(f64::NAN)).collect();
-        members.push(Member::start(spec, &inward, first)?);
+        let member = Member::start(spec, &inward, first)?;
+        walks.push(member.components.season.walk(first));
+        members.push(member);
     }
     for (t, y) in values.iter().enumerate() {
         let observed = y.is_finite().then_some(*y);
         let mut predicted = 0.0;
-        for member in &mut members {
-            let at = member.components.season.phase_of(first + t as i64);
+        for (member, walk) in members.iter_mut().zip(&mut walks) {
             let inward = observed.and_then(|y| member.spec.inward(y));
-            let step = member.step(at, inward, robust);
+            let step = member.step(walk.at(), inward, robust);
+            walk.advance();
             predicted += member.spec.outward(step.predicted);
         }
         each(t, observed, predicted / specs.len() as f64);

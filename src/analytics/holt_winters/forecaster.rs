@@ -48,7 +48,7 @@ impl Forecaster {
     /// A time before the open slot counts as inside it. Up to [`ForecastPlan::gap_limit`] missing
     /// slots are stepped through one by one; after a longer gap the trend is zero, the season
     /// stays, and the level is taken from the first slot after it (a history still being
-    /// gathered begins again there). A plan with another step or season length than
+    /// gathered begins again there). A plan with another step, season length or zone of the seasons than
     /// the one before it starts the forecaster afresh.
     #[inline]
     pub fn observe(
@@ -71,20 +71,20 @@ impl Forecaster {
     fn advance(&mut self, plan: &ForecastPlan, nanos: i64, value: f64) -> Option<SlotsClosed> {
         let slot = nanos.div_euclid(plan.step);
         let closed = if self.slot_end == NEVER || !self.model.fits(plan) {
-            *self.model = Model::new(plan, slot);
+            *self.model = Model::new(plan, plan.slot(slot));
             None
         } else {
             let open = self.slot_end.div_euclid(plan.step) - 1;
             let missing = u32::try_from(slot - open - 1).unwrap_or(u32::MAX);
-            let outcome = self.model.close(plan, open, Some(self.mean));
+            let outcome = self.model.close(plan, plan.slot(open), Some(self.mean));
             if missing >= plan.gap_limit {
                 self.model.interrupt(plan);
             } else {
                 for k in 1..=i64::from(missing) {
-                    self.model.close(plan, open + k, None);
+                    self.model.close(plan, plan.slot(open + k), None);
                 }
             }
-            self.model.remember(plan, slot);
+            self.model.remember(plan, plan.slot(slot));
             Some(SlotsClosed {
                 closed: missing.saturating_add(1),
                 missing,
@@ -151,7 +151,7 @@ impl Forecaster {
             return None;
         }
         let mut expected = None;
-        self.model.project(plan, open, ahead + 1, |mean, _| expected = Some(mean))?;
+        self.model.project(plan, plan.slot(open), ahead + 1, |mean, _| expected = Some(mean))?;
         expected.filter(|expected| expected.is_finite())
     }
 
@@ -164,7 +164,7 @@ impl Forecaster {
     ///
     /// `None` before the first one-step error is known, as no interval could be told: that is until
     /// the second slot with readings has closed (with `initial`: the first). Also `None` when the plan has another
-    /// step or season length than the state, until the next reading.
+    /// step, season length or zone than the state, until the next reading.
     ///
     /// After missing slots the variance is that of the last observed slot's forecast: k slots
     /// missed, element h has the variance of k + h slots ahead.
@@ -184,14 +184,14 @@ impl Forecaster {
         let next = self.slot_end.div_euclid(plan.step) - 1;
         let steps = steps.clamp(1, HORIZON_MAX);
         let mut points = Vec::with_capacity(steps);
-        let basis = self.model.project(plan, next, steps, |mean, variance| {
+        let basis = self.model.project(plan, plan.slot(next), steps, |mean, variance| {
             points.push((mean, variance));
         })?;
         let score = self.model.score(basis.rung);
         let [mut mean, mut lower, mut upper] = [(); 3].map(|()| Vec::with_capacity(steps));
         let mut class1 = Vec::with_capacity(steps);
         for (index, &point) in points.iter().enumerate() {
-            let at = (index + 1, next + index as i64);
+            let at = (index + 1, plan.slot(next).after(index as i64));
             let expected = self.model.calibrated(plan, &basis, at, point);
             mean.push(expected.mean);
             lower.push(expected.lower);

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::recursion::{Components, OneStep, Parameters, Phase, Season, variance_factors};
+use super::calendar::{Phase, Slot, Walk};
+use super::recursion::{Components, OneStep, Parameters, Season, variance_factors};
 use super::score::Rung;
 use super::start;
 use crate::analytics::settings::Trend;
@@ -118,13 +119,13 @@ impl Member {
         Member { spec, components, scale: 0.0, streak: 0 }
     }
 
-    /// With the states before `values[0]`, the slot numbered `first`, found by classical
+    /// With the states before `values[0]`, the slot `first`, found by classical
     /// decomposition in the beginning of `values` (already inward; NaN: missing). `None` when too little
     /// was observed.
     ///
     /// Two seasons: the second is what the first leaves, each factor the mean of n remainders times
     /// n/(n + 1/2), since so few of them would otherwise be taken for more than they are.
-    pub fn start(spec: Spec, values: &[f64], first: i64) -> Option<Member> {
+    pub fn start(spec: Spec, values: &[f64], first: Slot<'_>) -> Option<Member> {
         let window = &values[..spec.window(values)];
         let observed = || window.iter().copied().enumerate().filter(|(_, y)| y.is_finite());
         let trend = if spec.parameters.phi > 0.0 { Trend::Additive } else { Trend::None };
@@ -145,13 +146,15 @@ impl Member {
             }
             (Shape::Double(_, long), Season::Additive(short)) => {
                 let (mut sums, mut counts) = (vec![0.0; long], vec![0.0; long]);
-                let place = |t: usize| (first + t as i64).rem_euclid(long as i64) as usize;
-                let m = short.len() as i64;
                 let level = observed().map(|(_, y)| y).sum::<f64>() / observed().count() as f64;
-                for (t, y) in observed() {
-                    let factor = short[(first + t as i64).rem_euclid(m) as usize];
-                    sums[place(t)] += y - level - factor;
-                    counts[place(t)] += 1.0;
+                let mut walk = first.walk((short.len(), long));
+                for y in window {
+                    let at = walk.at();
+                    walk.advance();
+                    if y.is_finite() {
+                        sums[at.second] += y - level - short[at.first];
+                        counts[at.second] += 1.0;
+                    }
                 }
                 let shrunk = |(sum, n): (&f64, &f64)| sum / (n + 0.5);
                 let factors = sums.iter().zip(&counts).map(shrunk).collect();
@@ -192,8 +195,8 @@ impl Member {
     }
 
     /// Forecast of `slot` (the next) without its residual, in the series' unit.
-    pub fn settled(&self, slot: i64) -> f64 {
-        let at = self.components.season.phase_of(slot);
+    pub fn settled(&self, slot: Slot<'_>) -> f64 {
+        let at = self.components.season.walk(slot).at();
         self.spec.outward(self.components.settled_at(&self.spec.parameters, at))
     }
 
@@ -208,9 +211,14 @@ impl Member {
     }
 
     /// Forecasts in the series' unit from `slot` (the next) on.
-    pub fn points(&self, slot: i64) -> impl Iterator<Item = f64> {
+    pub fn points<'a>(&'a self, slot: Slot<'a>) -> impl Iterator<Item = f64> + use<'a> {
+        self.points_along(self.components.season.walk(slot))
+    }
+
+    /// [`points`](Self::points) of the slots of `walk`.
+    pub fn points_along<'a>(&'a self, walk: Walk<'a>) -> impl Iterator<Item = f64> + use<'a> {
         let spec = self.spec;
-        self.components.points(&spec.parameters, slot).map(move |point| spec.outward(point))
+        self.components.points_along(&spec.parameters, walk).map(move |point| spec.outward(point))
     }
 }
 

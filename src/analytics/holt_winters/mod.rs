@@ -19,13 +19,14 @@
 //! of errors behind sigma2, and class 1 is extended by the correlation of successive errors. Runs
 //! from given states (`initial`) use the textbook's: sigma2 = SSE/n, the normal quantile, plain class 1.
 //!
-//! Season factors are kept by **phase**, the slot's number since the epoch modulo the season
-//! length: gaps of any length cannot shift them.
+//! Season factors are kept by **phase**, the slot's number since the epoch (in seasons of whole days: by
+//! local time, [`calendar`]) modulo the season length: gaps of any length cannot shift them.
 //!
 //! Invariants: no number in the state is NaN or infinite; every buffer is bounded (three seasons
 //! until the start, two numbers a phase after it); the same readings give the same bits, however
 //! often the state was written and read between.
 
+pub mod calendar;
 mod calibration;
 mod contest;
 mod fit;

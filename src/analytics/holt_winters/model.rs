@@ -4,13 +4,14 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
+use super::calendar::Slot;
 use super::calibration::Calibration;
 use super::contest::Contest;
 use super::fit::{self, Fit, FitJob};
 use super::member::{Member, Shape, Spec, exp};
 use super::naive::SeasonalNaive;
 use super::plan::{ForecastPlan, VALUE_MAX};
-use super::recursion::{Components, Parameters, Season, phase};
+use super::recursion::{Components, Parameters, Season};
 use super::rest::Rest;
 use super::ring::Ring;
 use super::score::{ErrorScale, Rung, Score};
@@ -26,11 +27,14 @@ const RESUMED_ERRORS: f64 = 100.0;
 /// Everything behind the open slot.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Model {
-    /// The plan's step and season lengths when it began; another plan begins afresh.
+    /// The plan's step and season lengths when it began, and the zone that these go by (`None`: UTC); another plan
+    /// begins afresh.
     #[serde(rename = "t")]
     step: i64,
     #[serde(rename = "m")]
     seasons: [usize; 2],
+    #[serde(rename = "z", default, skip_serializing_if = "Option::is_none")]
+    zone: Option<Box<str>>,
     /// Missing slots since the last observed one; at most the plan's gap limit, which means that
     /// the level is no longer believed.
     #[serde(rename = "g")]
@@ -166,7 +170,7 @@ impl Running {
     }
 
     /// Forecasts from `slot` (the next) on, the members' average.
-    fn points(&self, slot: i64) -> impl Iterator<Item = f64> {
+    fn points<'a>(&'a self, slot: Slot<'a>) -> impl Iterator<Item = f64> + use<'a> {
         let mut members: Vec<_> = self.members.iter().map(|m| m.points(slot)).collect();
         let share = 1.0 / members.len() as f64;
         std::iter::repeat_with(move || {
@@ -185,17 +189,17 @@ impl Running {
     }
 
     /// Takes in a slot; the error in the scale of [`in_logs`](Self::in_logs).
-    fn step(&mut self, robust: bool, slot: i64, observed: Option<f64>) -> Option<f64> {
+    fn step(&mut self, robust: bool, slot: Slot<'_>, observed: Option<f64>) -> Option<f64> {
         let predicted = self.points(slot).next()?;
         let log = self.in_logs();
         for member in &mut self.members {
-            let at = member.components.season.phase_of(slot);
+            let at = member.components.season.walk(slot).at();
             let inward = observed.and_then(|y| member.spec.inward(y));
             member.step(at, inward, robust);
         }
         let y = observed?;
         let m = self.last.len();
-        if let Some(naive) = self.last[phase(slot, m)].replace(y) {
+        if let Some(naive) = self.last[slot.phase(m)].replace(y) {
             let error = y - naive;
             let memory = 1.0 - 1.0 / (10 * m.max(20)) as f64;
             self.naive.add(memory, error.clamp(-ERROR_MAX, ERROR_MAX));
@@ -207,13 +211,14 @@ impl Running {
     }
 
     /// The members' average without their residuals.
-    fn settled(&self, slot: i64) -> f64 {
+    fn settled(&self, slot: Slot<'_>) -> f64 {
         let share = 1.0 / self.members.len() as f64;
         self.members.iter().map(|member| share * member.settled(slot)).sum()
     }
 
-    fn is_finite_at(&self, slot: i64) -> bool {
-        self.members.iter().all(|m| m.components.is_finite_at(slot))
+    fn is_finite_at(&self, slot: Slot<'_>) -> bool {
+        let is_finite = |c: &Components| c.is_finite_at(c.season.walk(slot).at());
+        self.members.iter().all(|m| is_finite(&m.components))
     }
 
     fn rung_and_yield(&self) -> (Rung, bool) {
@@ -228,13 +233,13 @@ impl Running {
 
 impl Model {
     /// For a series whose first slot is `slot`.
-    pub(super) fn new(plan: &ForecastPlan, slot: i64) -> Model {
+    pub(super) fn new(plan: &ForecastPlan, slot: Slot<'_>) -> Model {
         let stage = plan.initial.as_ref().map_or_else(Stage::default, |initial| {
-            let first = plan.resumed().map_or(slot, |r| r.at.div_euclid(plan.step));
+            let first = plan.resumed().map_or(slot, |r| plan.slot(r.at.div_euclid(plan.step)));
             let by_phase = |terms: &[f64]| {
                 let mut factors = terms.to_vec();
                 if !factors.is_empty() {
-                    factors.rotate_right(phase(first, terms.len()));
+                    factors.rotate_right(first.phase(terms.len()));
                 }
                 factors
             };
@@ -252,10 +257,15 @@ impl Model {
         });
         let calibration = || Box::new(Calibration::new(plan.season_length(), plan.horizon));
         let calibration = (!plan.is_textbook()).then(calibration);
-        let seasons = plan.scope.seasons;
-        let rest = Rest::new(seasons[0]);
-        let mut model =
-            Model { step: plan.step, seasons, stage, calibration, rest, ..Model::default() };
+        let mut model = Model {
+            step: plan.step,
+            seasons: plan.scope.seasons,
+            zone: plan.calendar().zone().map(Box::from),
+            stage,
+            calibration,
+            rest: Rest::new(plan.season_length()),
+            ..Model::default()
+        };
         if let Some(resumed) = plan.resumed() {
             // The level is not believed before a slot was seen.
             model.missed = plan.gap_limit;
@@ -269,6 +279,7 @@ impl Model {
         let m = plan.season_length();
         self.step == plan.step
             && self.seasons == plan.scope.seasons
+            && self.zone.as_deref() == plan.calendar().zone()
             && self.rest.fits(m)
             && self.calibration.as_ref().is_none_or(|c| c.fits(m, plan.horizon))
             && match &self.stage {
@@ -290,7 +301,7 @@ impl Model {
     pub(super) fn close(
         &mut self,
         plan: &ForecastPlan,
-        slot: i64,
+        slot: Slot<'_>,
         observed: Option<f64>,
     ) -> Outcome {
         let outcome = self.take(plan, slot, observed);
@@ -307,14 +318,16 @@ impl Model {
         outcome
     }
 
-    fn take(&mut self, plan: &ForecastPlan, slot: i64, observed: Option<f64>) -> Outcome {
+    fn take(&mut self, plan: &ForecastPlan, slot: Slot<'_>, observed: Option<f64>) -> Outcome {
         let Some(y) = observed else {
             self.miss(plan, slot);
             return Outcome { expected: None, restarted: false };
         };
         if self.missed >= plan.gap_limit {
             match plan.resumed().filter(|_| self.slots == 0) {
-                Some(resumed) => self.arrive(plan, resumed.at.div_euclid(plan.step), slot, y),
+                Some(resumed) => {
+                    self.arrive(plan, plan.slot(resumed.at.div_euclid(plan.step)), slot, y);
+                }
                 None => self.resume(slot, y),
             }
             return Outcome { expected: None, restarted: false };
@@ -361,22 +374,23 @@ impl Model {
     }
 
     /// Counts an observed slot in the contest with the naive forecast.
-    fn contend(&mut self, plan: &ForecastPlan, slot: i64, y: f64, naive: Option<f64>) {
+    fn contend(&mut self, plan: &ForecastPlan, slot: Slot<'_>, y: f64, naive: Option<f64>) {
         let Stage::Running(running) = &mut self.stage else { return };
         if plan.is_textbook() {
             return;
         }
         let m = plan.season_length();
-        running.contest.observe(m, slot, y, naive);
-        if running.contest.is_due(slot) {
+        running.contest.observe(m, slot.number(), y, naive);
+        if running.contest.is_due(slot.number()) {
             let mut contest = std::mem::take(&mut running.contest);
-            contest.begin(m, slot + 1, y, running.points(slot + 1));
+            let next = slot.after(1);
+            contest.begin(m, next.number(), y, running.points(next));
             running.contest = contest;
         }
     }
 
     /// A missing slot: predicted through.
-    fn miss(&mut self, plan: &ForecastPlan, slot: i64) {
+    fn miss(&mut self, plan: &ForecastPlan, slot: Slot<'_>) {
         self.missed = self.missed.saturating_add(1).min(plan.gap_limit);
         self.errors.previous = 0.0;
         if let Some(calibration) = &mut self.calibration {
@@ -412,7 +426,7 @@ impl Model {
     }
 
     /// The first slot after such a gap: its level is taken as it is and not held against the model.
-    fn resume(&mut self, slot: i64, y: f64) {
+    fn resume(&mut self, slot: Slot<'_>, y: f64) {
         self.missed = 0;
         match &mut self.stage {
             Stage::Start { level, history } => {
@@ -428,7 +442,7 @@ impl Model {
                     member.components.residual = 0.0;
                 }
                 let m = running.last.len();
-                running.last[phase(slot, m)] = Some(y);
+                running.last[slot.phase(m)] = Some(y);
             }
         }
     }
@@ -436,8 +450,8 @@ impl Model {
     /// The first slot of a series that goes on from recorded states, those before slot `from`. What lies
     /// between is predicted through. The level may have wandered there, by α errors a slot: it moves
     /// by the share of the surprise k α²/(1 + k α²) after k slots that its variance then has, at least by α.
-    fn arrive(&mut self, plan: &ForecastPlan, from: i64, slot: i64, y: f64) {
-        let away = slot.saturating_sub(from);
+    fn arrive(&mut self, plan: &ForecastPlan, from: Slot<'_>, slot: Slot<'_>, y: f64) {
+        let away = slot.number().saturating_sub(from.number());
         if !(0..i64::from(plan.gap_limit)).contains(&away) {
             return self.resume(slot, y);
         }
@@ -445,8 +459,8 @@ impl Model {
         let Stage::Running(running) = &mut self.stage else { return };
         for member in &mut running.members {
             let p = member.spec.parameters;
-            for s in from..slot {
-                member.components.step(&p, s, None);
+            for k in 0..away {
+                member.components.step(&p, from.after(k), None);
             }
             let wandered = (away + 1) as f64 * p.alpha * p.alpha;
             let alpha = (wandered / (1.0 + wandered)).max(p.alpha);
@@ -456,7 +470,7 @@ impl Model {
             }
         }
         let m = running.last.len();
-        running.last[phase(slot, m)] = Some(y);
+        running.last[slot.phase(m)] = Some(y);
     }
 
     /// Afresh from a slot of mean `y`, without `initial`, which led here.
@@ -466,6 +480,7 @@ impl Model {
             calibration,
             step: self.step,
             seasons: self.seasons,
+            zone: self.zone.take(),
             stage: Stage::Start { level: Some(y), history: VecDeque::from([Some(y)]) },
             rest: Rest::new(self.seasons[0]),
             slots: self.slots,
@@ -500,9 +515,10 @@ impl Model {
 
     /// Starts the plan's model when the history carries it, after the slot of mean `y`. True when its
     /// numbers would have overflowed, so that everything starts afresh.
-    fn climb(&mut self, plan: &ForecastPlan, slot: i64, y: f64) -> bool {
+    fn climb(&mut self, plan: &ForecastPlan, slot: Slot<'_>, y: f64) -> bool {
         let Stage::Start { history, .. } = &self.stage else { return false };
-        if !start::is_ready(history, plan.season_length()) {
+        let first = slot.after(1 - history.len() as i64);
+        if !start::is_ready(history, first, plan.season_length()) {
             return false;
         }
         let values: Vec<f64> = history.iter().map(|y| y.unwrap_or(f64::NAN)).collect();
@@ -535,16 +551,19 @@ impl Model {
         plan: &ForecastPlan,
         specs: &[Spec],
         values: &[f64],
-        slot: i64,
+        slot: Slot<'_>,
         fitted: usize,
     ) -> Option<bool> {
-        let first = slot + 1 - values.len() as i64;
+        let first = slot.after(1 - values.len() as i64);
         let mut last = vec![None; plan.season_length().max(1)];
         let m = last.len();
         let (mut errors, mut naive) = (ErrorScale::default(), ErrorScale::default());
         let log = specs.iter().all(|spec| spec.log);
         let memory = if values.len() > 4 * m { plan.memory } else { 1.0 };
-        let mut observe = |t: usize, observed: Option<f64>, predicted: f64| {
+        let mut walk = first.walk((m, 0));
+        let mut observe = |_: usize, observed: Option<f64>, predicted: f64| {
+            let at = walk.at().first;
+            walk.advance();
             let Some(y) = observed else {
                 errors.previous = 0.0;
                 return;
@@ -554,14 +573,19 @@ impl Model {
                 true if y > 0.0 => errors.add(memory, libm::log(y) - libm::log(predicted)),
                 true => {}
             }
-            if let Some(before) = last[phase(first + t as i64, m)].replace(y) {
+            if let Some(before) = last[at].replace(y) {
                 naive.add(memory, (y - before).clamp(-ERROR_MAX, ERROR_MAX));
             }
         };
         let members = fit::run_through(specs, values, first, plan.robust, &mut observe)?;
-        let slots = first..=slot;
+        let checked = values.len().min(SLOTS_CHECKED);
         let is_finite = |member: &Member| {
-            slots.clone().rev().take(SLOTS_CHECKED).all(|s| member.components.is_finite_at(s))
+            let mut walk = member.components.season.walk(slot.after(1 - checked as i64));
+            (0..checked).all(|_| {
+                let at = walk.at();
+                walk.advance();
+                member.components.is_finite_at(at)
+            })
         };
         let bounded = errors.sum.is_finite() && errors.sum < ERROR_MAX * ERROR_MAX;
         if !(bounded && members.iter().all(is_finite)) {
@@ -576,7 +600,7 @@ impl Model {
     }
 
     /// A fit's models take over after `slot`.
-    fn adopt(&mut self, plan: &ForecastPlan, slot: i64, fit: &Fit) {
+    fn adopt(&mut self, plan: &ForecastPlan, slot: Slot<'_>, fit: &Fit) {
         let values = self.ring.to_vec();
         // What cannot be replayed is not adopted; the model at work goes on.
         self.begin(plan, &fit.members, &values, slot, 0);
@@ -647,7 +671,7 @@ impl Model {
     }
 
     /// Remembers what is forecast now, `slot` being the next, for the calibration of what comes.
-    pub(super) fn remember(&mut self, plan: &ForecastPlan, slot: i64) {
+    pub(super) fn remember(&mut self, plan: &ForecastPlan, slot: Slot<'_>) {
         let Some(mut calibration) = self.calibration.take() else { return };
         let mut points = Vec::with_capacity(calibration.reach());
         let each = |mean, variance: f64| points.push((mean, variance.sqrt()));
@@ -665,7 +689,7 @@ impl Model {
         &self,
         plan: &ForecastPlan,
         basis: &Basis,
-        (h, target): (usize, i64),
+        (h, target): (usize, Slot<'_>),
         (mean, variance): (f64, f64),
     ) -> Expected {
         let reach = plan.quantile.at(basis.errors);
@@ -705,13 +729,13 @@ impl Model {
     }
 
     /// After `slot` of mean `y`: takes the rest of a shift that has lasted, as far as the model has not followed it by itself.
-    fn settle(&mut self, slot: i64, y: f64) {
+    fn settle(&mut self, slot: Slot<'_>, y: f64) {
         let slots = self.slots;
         let Some(shifted) = self.shifted.take_if(|shifted| shifted.due <= slots) else { return };
         let Stage::Running(running) = &self.stage else { return };
         // Of the same phase as the slot that closed, a season on: what is left of the difference.
         let m = running.last.len() as i64;
-        let apart = y - running.settled(slot + m);
+        let apart = y - running.settled(slot.after(m));
         if apart.is_finite() {
             let moved = apart.clamp(shifted.rest.min(0.0), shifted.rest.max(0.0));
             self.shift(|value| *value = (*value + moved).clamp(-VALUE_MAX, VALUE_MAX));
@@ -763,21 +787,26 @@ impl Model {
 
     /// The naive one-step forecast of `slot`: one season before, without a season (or before one
     /// was seen) the last observed slot. With `initial` and a season: `None` before that phase was seen.
-    fn naive(&self, slot: i64) -> Option<f64> {
+    fn naive(&self, slot: Slot<'_>) -> Option<f64> {
         match &self.stage {
-            Stage::Running(running) => running.last[phase(slot, running.last.len())],
+            Stage::Running(running) => running.last[slot.phase(running.last.len())],
             Stage::Start { history, .. } => {
                 let seasonal = match self.seasons[0] {
                     0 => None,
-                    m => history.iter().rev().skip(m - 1).step_by(m).flatten().next(),
+                    m => start::latest(
+                        history,
+                        slot.after(-(history.len() as i64)),
+                        m,
+                        slot.phase(m),
+                    ),
                 };
-                seasonal.or_else(|| history.iter().rev().flatten().next()).copied()
+                seasonal.or_else(|| history.iter().rev().flatten().next().copied())
             }
         }
     }
 
     /// The one-step forecast of `slot` with its interval.
-    fn issue(&self, plan: &ForecastPlan, slot: i64) -> Option<(Rung, Expected)> {
+    fn issue(&self, plan: &ForecastPlan, slot: Slot<'_>) -> Option<(Rung, Expected)> {
         let (mut mean, mut variance) = (0.0, 0.0);
         let basis = self.project(plan, slot, 1, |m, v| (mean, variance) = (m, v))?;
         let expected = self.calibrated(plan, &basis, (1, slot), (mean, variance));
@@ -789,7 +818,7 @@ impl Model {
     pub(super) fn project(
         &self,
         plan: &ForecastPlan,
-        slot: i64,
+        slot: Slot<'_>,
         steps: usize,
         mut each: impl FnMut(f64, f64),
     ) -> Option<Basis> {
@@ -800,8 +829,10 @@ impl Model {
                     let sigma2 = running.naive.sigma2()?;
                     let (mut last, m) = (running.last.clone(), running.last.len());
                     start::fill_circular(&mut last);
+                    let mut walk = slot.walk((m, 0));
                     for h in 0..steps {
-                        let mean = last[phase(slot + h as i64, m)].unwrap_or(0.0);
+                        let mean = last[walk.at().first].unwrap_or(0.0);
+                        walk.advance();
                         let seasons = (h + self.missed as usize) / m + 1;
                         each(mean, sigma2 * seasons as f64);
                     }
@@ -815,9 +846,13 @@ impl Model {
                 Some(Basis { rung, errors: self.errors.weight, log: running.in_logs() })
             }
             Stage::Start { level, history } => {
-                if let Some(naive) = SeasonalNaive::new(history, plan.season_length()) {
+                let m = plan.season_length();
+                let first = slot.after(-(history.len() as i64));
+                if let Some(naive) = SeasonalNaive::new(history, first, m) {
+                    let mut walk = slot.walk((m, 0));
                     for h in 0..steps {
-                        let (mean, variance) = naive.at(h);
+                        let (mean, variance) = naive.at(h, walk.at().first);
+                        walk.advance();
                         each(mean, variance);
                     }
                     let rung = Rung::SeasonalNaive;

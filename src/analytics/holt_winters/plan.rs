@@ -1,5 +1,6 @@
 //! The forecaster's settings, compiled once per series.
 
+use super::calendar::{Calendar, Slot};
 use super::fit::Scope;
 use super::member::{Shape, Spec};
 use super::recursion::Parameters;
@@ -8,6 +9,7 @@ use crate::analytics::quantile::normal_quantile;
 use crate::analytics::settings::{
     ForecastInitial, ForecastResumed, ForecastSettings, HOUR, Log, Seasonal, Smoothing, Trend,
 };
+use crate::batch::window::Zone;
 
 /// Longest slot, ten years: slot ends of any accepted time then fit into 64-bit nanoseconds.
 const STEP_MAX: i64 = 87_660 * HOUR;
@@ -60,13 +62,13 @@ pub struct ForecastPlan {
 }
 
 impl ForecastPlan {
-    /// Compiles `settings`.
+    /// Compiles `settings` for a site in `zone`, whose local time seasons of whole days follow.
     ///
     /// Limits: the step to 1 ns … 10 years; the season to 2016 slots, one shorter than 2 slots (or
     /// `seasonal = "none"`) is none; the horizon to 1 … 100,000 slots; `nominal` to
     /// [1e-6, 1 − 1e-9]; the smoothing to the ranges of [`Parameters`]. `initial` is left out when it is not within ±1e300 or its season
     /// has another length.
-    pub fn new(settings: &ForecastSettings) -> ForecastPlan {
+    pub fn new(settings: &ForecastSettings, zone: &Zone) -> ForecastPlan {
         let step = settings.step.clamp(1, STEP_MAX);
         let seasons = seasons(settings, step);
         let season_length = seasons[0];
@@ -89,6 +91,7 @@ impl ForecastPlan {
         let horizon = (settings.horizon / step).clamp(1, HORIZON_MAX as i64) as usize;
         let fixed = settings.smoothing.is_some();
         let scope = Scope {
+            calendar: Calendar::new(step, seasons, zone),
             seasons,
             trend: settings.trend,
             additive: settings.seasonal != Seasonal::Multiplicative,
@@ -139,6 +142,16 @@ impl ForecastPlan {
     /// Length of a slot in nanoseconds.
     pub fn step(&self) -> i64 {
         self.step
+    }
+
+    /// The slot of that number since the epoch.
+    pub fn slot(&self, number: i64) -> Slot<'_> {
+        self.scope.calendar.slot(number)
+    }
+
+    /// What the phases of slots go by.
+    pub(super) fn calendar(&self) -> &Calendar {
+        &self.scope.calendar
     }
 
     /// Slots in a season; 0 without one.
@@ -323,10 +336,10 @@ mod tests {
             nominal: 7.0,
             ..ForecastSettings::default()
         };
-        let plan = ForecastPlan::new(&settings);
+        let plan = ForecastPlan::new(&settings, &Zone::utc());
         assert_eq!((plan.step(), plan.season_length(), plan.horizon()), (1, 2016, 1));
         assert!(plan.quantile.at(1.0).is_finite());
         let settings = ForecastSettings { step: i64::MAX, ..ForecastSettings::default() };
-        assert_eq!(ForecastPlan::new(&settings).season_length(), 0);
+        assert_eq!(ForecastPlan::new(&settings, &Zone::utc()).season_length(), 0);
     }
 }

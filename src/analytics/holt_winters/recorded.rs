@@ -11,13 +11,14 @@ use super::recursion::{Parameters, Season};
 use crate::analytics::settings::{
     ForecastInitial, ForecastResumed, ForecastSettings, Smoothing, Trend,
 };
+use crate::batch::window::Zone;
 
 /// Slots searched over, or four of the longest season, if more: twelve weeks of hours.
 const SLOTS_MAX: usize = 2016;
 
 /// Slots that [`learn`] needs for these settings: two and a half of the longest season, 30 without one.
 pub fn slots_needed(settings: &ForecastSettings) -> usize {
-    let longest = longest(&ForecastPlan::new(settings));
+    let longest = longest(&ForecastPlan::new(settings, &Zone::utc()));
     if longest == 0 { 30 } else { longest * 5 / 2 }
 }
 
@@ -26,11 +27,16 @@ fn longest(plan: &ForecastPlan) -> usize {
 }
 
 /// The states of the settings' model behind `values`, slot means of which the first belongs to slot number
-/// `first` (NaN: missing). The smoothing is searched for, unless the settings give it. `None` when the recording
+/// `first` (NaN: missing), at a site in `zone`. The smoothing is searched for, unless the settings give it. `None` when the recording
 /// is too short or too sparse, or has values without a logarithm where logarithms are asked for.
-pub fn learn(settings: &ForecastSettings, first: i64, values: &[f64]) -> Option<ForecastInitial> {
+pub fn learn(
+    settings: &ForecastSettings,
+    zone: &Zone,
+    first: i64,
+    values: &[f64],
+) -> Option<ForecastInitial> {
     let settings = ForecastSettings { initial: None, ..settings.clone() };
-    let plan = ForecastPlan::new(&settings);
+    let plan = ForecastPlan::new(&settings, zone);
     let seasons = plan.scope.seasons;
     if values.len() < slots_needed(&settings) {
         return None;
@@ -74,17 +80,20 @@ pub fn learn(settings: &ForecastSettings, first: i64, values: &[f64]) -> Option<
         spec = job.fitted(spec, kept, 2);
     }
     let (mut sum, mut count) = (0.0, 0_u32);
-    let members = run_through(&[spec], values, first, plan.robust, |t, observed, predicted| {
-        let Some(y) = observed.filter(|_| t >= kept / 4) else { return };
-        let error = if spec.log { libm::log(y / predicted) } else { y - predicted };
-        sum += error * error;
-        count += 1;
-    })?;
+    let members =
+        run_through(&[spec], values, plan.slot(first), plan.robust, |t, observed, predicted| {
+            let Some(y) = observed.filter(|_| t >= kept / 4) else { return };
+            let error = if spec.log { libm::log(y / predicted) } else { y - predicted };
+            sum += error * error;
+            count += 1;
+        })?;
     let components = &members.first()?.components;
     let from_next = |factors: &[f64]| {
         let mut terms = factors.to_vec();
-        let m = terms.len().max(1);
-        terms.rotate_left(next.rem_euclid(m as i64) as usize);
+        let m = terms.len();
+        if m > 0 {
+            terms.rotate_left(plan.slot(next).phase(m));
+        }
         terms
     };
     let (season, longer) = match &components.season {

@@ -1,10 +1,12 @@
 //! The recursion: additive error, innovations form.
 //!
-//! Pure arithmetic on a level, a trend, season factors and a residual; knows nothing of time, only slot
-//! numbers. Every path through the models (live slots, the start's run over its buffer, fits)
+//! Pure arithmetic on a level, a trend, season factors and a residual; knows nothing of time, only slots and
+//! their phases. Every path through the models (live slots, the start's run over its buffer, fits)
 //! goes through [`Components::step_at`].
 
 use serde::{Deserialize, Serialize};
+
+use super::calendar::{Phase, Slot, Walk};
 
 /// Smoothing parameters as the recursion uses them (Hyndman, Koehler, Ord, Snyder 2008, table 2.2):
 /// `beta` is alpha·beta\*, `gamma` multiplies the error directly (R's HoltWinters has gamma/(1−alpha)).
@@ -31,7 +33,7 @@ pub struct Parameters {
     pub rho: f64,
 }
 
-/// Season factors by phase (slot number modulo their count).
+/// Season factors by phase ([`Slot::phase`] in a season of their count).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Season {
     /// No season.
@@ -46,13 +48,6 @@ pub enum Season {
     /// Two seasons, both added: day and week, say. At least one each.
     #[serde(rename = "d")]
     Double(Vec<f64>, Vec<f64>),
-}
-
-/// Where a slot lies in each season; see [`Season::phase_of`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Phase {
-    first: usize,
-    second: usize,
 }
 
 impl Season {
@@ -70,20 +65,9 @@ impl Season {
         }
     }
 
-    /// Phases of `slot`.
-    pub fn phase_of(&self, slot: i64) -> Phase {
-        let within = |length: usize| if length == 0 { 0 } else { phase(slot, length) };
-        let (first, second) = self.lengths();
-        Phase { first: within(first), second: within(second) }
-    }
-
-    /// Phases of the slot after the one at `at`. (Counting up is far quicker than dividing: fits
-    /// go through hundreds of thousands of slots.)
-    #[inline]
-    pub fn next(&self, at: Phase) -> Phase {
-        let up = |phase: usize, length: usize| if phase + 1 >= length { 0 } else { phase + 1 };
-        let (first, second) = self.lengths();
-        Phase { first: up(at.first, first), second: up(at.second, second) }
+    /// From `slot` on through these seasons.
+    pub fn walk<'a>(&self, slot: Slot<'a>) -> Walk<'a> {
+        slot.walk(self.lengths())
     }
 
     /// The forecast at `at` when the level (with trend) is `level`.
@@ -98,8 +82,8 @@ impl Season {
     }
 
     /// The level with which the forecast of `slot` is `value`.
-    pub fn level_of(&self, value: f64, slot: i64) -> f64 {
-        let at = self.phase_of(slot);
+    pub fn level_of(&self, value: f64, slot: Slot<'_>) -> f64 {
+        let at = self.walk(slot).at();
         match self {
             Season::None => value,
             Season::Additive(factors) => value - factors[at.first],
@@ -113,11 +97,6 @@ impl Season {
             Season::Double(first, second) => value - (first[at.first] + second[at.second]),
         }
     }
-}
-
-/// Where `slot` lies in a season of `length` ≥ 1 slots: 0 to length − 1, for negative slots too.
-pub fn phase(slot: i64, length: usize) -> usize {
-    slot.rem_euclid(length as i64) as usize
 }
 
 /// Factors and levels nearer to zero are not divided by: the state stays as it is.
@@ -170,10 +149,9 @@ impl Components {
         self.season.combine(self.level + p.phi * self.trend, at)
     }
 
-    /// [`step_at`](Self::step_at) for the next slot, whose number is `slot`.
-    pub fn step(&mut self, p: &Parameters, slot: i64, observed: Option<f64>) -> OneStep {
-        let at = self.season.phase_of(slot);
-        self.step_at(p, at, observed)
+    /// [`step_at`](Self::step_at) for the next slot, `slot`.
+    pub fn step(&mut self, p: &Parameters, slot: Slot<'_>, observed: Option<f64>) -> OneStep {
+        self.step_at(p, self.season.walk(slot).at(), observed)
     }
 
     /// Takes in the next slot, which lies at `at`.
@@ -230,32 +208,36 @@ impl Components {
     /// Forecasts of the slots from `slot` (the next one) on, without end:
     /// l + (phi + … + phi^h)·b combined with the season factors, plus rho^h·r.
     /// Source: as [`step_at`](Self::step_at), table 2.1.
-    pub fn points<'a>(&'a self, p: &Parameters, slot: i64) -> impl Iterator<Item = f64> + use<'a> {
-        self.points_at(p, self.season.phase_of(slot))
-    }
-
-    /// [`points`](Self::points) from the slot at `at` on.
-    #[inline]
-    pub fn points_at<'a>(
+    pub fn points<'a>(
         &'a self,
         p: &Parameters,
-        at: Phase,
+        slot: Slot<'a>,
+    ) -> impl Iterator<Item = f64> + use<'a> {
+        self.points_along(p, self.season.walk(slot))
+    }
+
+    /// [`points`](Self::points) of the slots of `walk`.
+    #[inline]
+    pub fn points_along<'a>(
+        &'a self,
+        p: &Parameters,
+        mut walk: Walk<'a>,
     ) -> impl Iterator<Item = f64> + use<'a> {
         let (phi, rho) = (p.phi, p.rho);
-        let (mut power, mut sum, mut echo, mut at) = (1.0, 0.0, self.residual, at);
+        let (mut power, mut sum, mut echo) = (1.0, 0.0, self.residual);
         std::iter::repeat_with(move || {
             power *= phi;
             sum += power;
             echo *= rho;
-            let point = self.season.combine(self.level + sum * self.trend, at) + echo;
-            at = self.season.next(at);
+            let point = self.season.combine(self.level + sum * self.trend, walk.at()) + echo;
+            walk.advance();
             point
         })
     }
 
-    /// True when level, trend, residual and the factors of `slot` are finite: what a step at `slot` changed.
-    pub fn is_finite_at(&self, slot: i64) -> bool {
-        let factors = self.season.combine(1.0, self.season.phase_of(slot));
+    /// True when level, trend, residual and the factors at `at` are finite: what a step there changed.
+    pub fn is_finite_at(&self, at: Phase) -> bool {
+        let factors = self.season.combine(1.0, at);
         (self.level.is_finite() && self.trend.is_finite())
             && (self.residual.is_finite() && factors.is_finite())
     }
@@ -307,6 +289,7 @@ pub fn variance_factors(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::analytics::holt_winters::calendar::UTC;
 
     /// Against the double sum of the docstring, term by term.
     #[test]
@@ -353,10 +336,11 @@ mod tests {
             residual: 0.7,
         };
         let mut hit = start.clone();
-        let first = start.points(&p, 4).next().unwrap();
-        let quiet: Vec<f64> = start.points(&p, 4).take(30).collect();
-        hit.step(&p, 4, Some(first + 1.0));
-        let response: Vec<f64> = hit.points(&p, 5).zip(&quiet[1..]).map(|(a, b)| a - b).collect();
+        let first = start.points(&p, UTC.slot(4)).next().unwrap();
+        let quiet: Vec<f64> = start.points(&p, UTC.slot(4)).take(30).collect();
+        hit.step(&p, UTC.slot(4), Some(first + 1.0));
+        let response: Vec<f64> =
+            hit.points(&p, UTC.slot(5)).zip(&quiet[1..]).map(|(a, b)| a - b).collect();
         let mut expected = 1.0;
         let mut factors = variance_factors(&p, (3, 6), 0.0);
         assert_eq!(factors.next(), Some(1.0));
@@ -366,9 +350,9 @@ mod tests {
         }
         // Missing slots change nothing in the forecasts of those behind them.
         let mut waited = start.clone();
-        waited.step(&p, 4, None);
-        waited.step(&p, 5, None);
-        for (a, b) in waited.points(&p, 6).zip(&quiet[2..]) {
+        waited.step(&p, UTC.slot(4), None);
+        waited.step(&p, UTC.slot(5), None);
+        for (a, b) in waited.points(&p, UTC.slot(6)).zip(&quiet[2..]) {
             assert!((a - b).abs() < 1e-12, "{a} {b}");
         }
     }

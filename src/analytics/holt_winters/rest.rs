@@ -8,7 +8,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::recursion::phase;
+use super::calendar::Slot;
 
 /// Repeats that make a rest.
 const REPEATS: u8 = 3;
@@ -38,8 +38,8 @@ impl Rest {
     }
 
     /// Takes in the mean of `slot`.
-    pub fn observe(&mut self, slot: i64, y: f64) {
-        let at = phase(slot, self.values.len().max(1));
+    pub fn observe(&mut self, slot: Slot<'_>, y: f64) {
+        let at = slot.phase(self.values.len().max(1));
         let (Some(value), Some(repeats)) = (self.values.get_mut(at), self.repeats.get_mut(at))
         else {
             return;
@@ -58,8 +58,8 @@ impl Rest {
     }
 
     /// The value at which `slot` rests, and how probably it will.
-    pub fn at(&self, slot: i64) -> Option<(f64, f64)> {
-        let at = phase(slot, self.values.len().max(1));
+    pub fn at(&self, slot: Slot<'_>) -> Option<(f64, f64)> {
+        let at = slot.phase(self.values.len().max(1));
         let repeats = *self.repeats.get(at)?;
         let rests = repeats >= REPEATS && !self.broken;
         let n = f64::from(repeats) + 1.0;
@@ -76,13 +76,14 @@ impl Rest {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::analytics::holt_winters::calendar::UTC;
 
     /// Four slots a day: dark, dawn, noon, dusk.
     fn days(rest: &mut Rest, days: std::ops::Range<i64>, night: f64) {
         for day in days {
             for (slot, y) in [night, 3.0, 9.0, 4.0].into_iter().enumerate() {
                 let y = if slot == 0 { y } else { y + day as f64 * 0.1 };
-                rest.observe(4 * day + slot as i64, y);
+                rest.observe(UTC.slot(4 * day + slot as i64), y);
             }
         }
     }
@@ -91,11 +92,11 @@ mod tests {
     fn the_night_rests_after_four_of_them() {
         let mut rest = Rest::new(4);
         days(&mut rest, 0..3, 0.0);
-        assert_eq!(rest.at(12), None);
+        assert_eq!(rest.at(UTC.slot(12)), None);
         days(&mut rest, 3..4, 0.0);
         // Four in a row: five of six.
-        assert_eq!(rest.at(16), Some((0.0, 5.0 / 6.0)));
-        assert_eq!(rest.at(17), None);
+        assert_eq!(rest.at(UTC.slot(16)), Some((0.0, 5.0 / 6.0)));
+        assert_eq!(rest.at(UTC.slot(17)), None);
     }
 
     #[test]
@@ -103,24 +104,24 @@ mod tests {
         let mut rest = Rest::new(4);
         days(&mut rest, 0..9, 0.0);
         days(&mut rest, 9..10, 2.0);
-        assert_eq!(rest.at(40), None);
+        assert_eq!(rest.at(UTC.slot(40)), None);
         days(&mut rest, 10..13, 0.0);
-        assert_eq!(rest.at(52), None, "broken, and too few since");
+        assert_eq!(rest.at(UTC.slot(52)), None, "broken, and too few since");
         days(&mut rest, 13..16, 0.0);
-        assert_eq!(rest.at(64).map(|(value, _)| value), Some(0.0));
+        assert_eq!(rest.at(UTC.slot(64)).map(|(value, _)| value), Some(0.0));
         rest.doubt();
-        assert_eq!(rest.at(64), None);
+        assert_eq!(rest.at(UTC.slot(64)), None);
         days(&mut rest, 16..17, 0.0);
-        assert_eq!(rest.at(68).map(|(value, _)| value), Some(0.0));
+        assert_eq!(rest.at(UTC.slot(68)).map(|(value, _)| value), Some(0.0));
     }
 
     #[test]
     fn a_series_may_rest_for_ever_or_have_no_season() {
         let mut rest = Rest::new(2);
-        (0..20).for_each(|slot| rest.observe(slot, 5.0));
-        assert_eq!(rest.at(20).map(|(value, _)| value), Some(5.0));
+        (0..20).for_each(|slot| rest.observe(UTC.slot(slot), 5.0));
+        assert_eq!(rest.at(UTC.slot(20)).map(|(value, _)| value), Some(5.0));
         let mut none = Rest::new(0);
-        none.observe(3, 1.0);
-        assert_eq!(none.at(4), None);
+        none.observe(UTC.slot(3), 1.0);
+        assert_eq!(none.at(UTC.slot(4)), None);
     }
 }

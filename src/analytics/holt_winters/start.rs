@@ -10,7 +10,8 @@
 
 use std::collections::VecDeque;
 
-use super::recursion::{Components, Season, phase};
+use super::calendar::Slot;
+use super::recursion::{Components, Season};
 use crate::analytics::settings::Trend;
 
 /// Observed slots before `holt` and `ses` start (Hyndman, Koehler, Ord, Snyder 2008, section 2.6.1: ten).
@@ -26,19 +27,41 @@ pub(super) fn capacity(season_length: usize) -> usize {
 
 /// True when the states can be found: without a season, ten slots were observed. With one, two
 /// seasons have passed and three quarters of the phases were seen twice; or three seasons have passed
-/// and a quarter (at least two) were: a machine that is off at night has a season too.
-pub(super) fn is_ready(history: &History, season_length: usize) -> bool {
+/// and a quarter (at least two) were: a machine that is off at night has a season too. `first`: the history's.
+pub(super) fn is_ready(history: &History, first: Slot<'_>, season_length: usize) -> bool {
     if season_length == 0 {
         return history.iter().flatten().count() >= LEVEL_SLOTS;
     }
     if history.len() < 2 * season_length {
         return false;
     }
-    let twice = (0..season_length)
-        .filter(|&p| history.iter().skip(p).step_by(season_length).flatten().count() >= 2)
-        .count();
+    let mut seen = vec![0_u32; season_length];
+    let mut walk = first.walk((season_length, 0));
+    for observed in history {
+        seen[walk.at().first] += u32::from(observed.is_some());
+        walk.advance();
+    }
+    let twice = seen.iter().filter(|&&n| n >= 2).count();
     let full = history.len() >= capacity(season_length);
     4 * twice >= 3 * season_length || (full && twice >= 2 && 4 * twice >= season_length)
+}
+
+/// The last value that the history, which begins with `first`, has at this phase of a season of `length` slots.
+pub(super) fn latest(
+    history: &History,
+    first: Slot<'_>,
+    length: usize,
+    phase: usize,
+) -> Option<f64> {
+    let mut walk = first.walk((length, 0));
+    let mut latest = None;
+    for observed in history {
+        if walk.at().first == phase {
+            latest = observed.or(latest);
+        }
+        walk.advance();
+    }
+    latest
 }
 
 /// Sums over one phase, about the reference value.
@@ -49,29 +72,40 @@ struct Cell {
     value: f64,
 }
 
-/// The states before the slot numbered `slot`, from pairs of place (0: that slot) and value of the slots
-/// that were observed, and how many numbers were fitted. `None` when nothing was observed.
+/// The states before the slot `first`, from pairs of place (0: that slot) and value of the slots
+/// that were observed, in order, and how many numbers were fitted. `None` when nothing was observed.
 ///
 /// Phases never seen get the factor on the line between their neighbours'. Factors sum to zero.
 pub(super) fn decompose(
     observed: impl Iterator<Item = (usize, f64)> + Clone,
-    slot: i64,
+    first: Slot<'_>,
     season_length: usize,
     trend: Trend,
 ) -> Option<(Components, usize)> {
     let period = season_length.max(1);
     // About a value of the series itself: sums stay small and exact for large offsets.
     let (_, reference) = observed.clone().next()?;
+    // Cells by how far the phase lies behind the first slot's.
+    let begin = first.phase(period);
+    let placed = observed.scan((0, first.walk((period, 0))), |(at, walk), (t, y)| {
+        while *at < t {
+            *at += 1;
+            walk.advance();
+        }
+        let phase = walk.at().first;
+        let cell = if phase >= begin { phase - begin } else { phase + period - begin };
+        Some((cell, t, y))
+    });
     let mut cells = vec![Cell::default(); period];
-    for (t, y) in observed.clone() {
-        let cell = &mut cells[t % period];
+    for (cell, t, y) in placed.clone() {
+        let cell = &mut cells[cell];
         cell.n += 1.0;
         cell.time += t as f64;
         cell.value += y - reference;
     }
     let (mut covariance, mut variance) = (0.0, 0.0);
-    for (t, y) in observed {
-        let Cell { n, time, value } = cells[t % period];
+    for (cell, t, y) in placed {
+        let Cell { n, time, value } = cells[cell];
         let dt = t as f64 - time / n;
         covariance += dt * (y - reference - value / n);
         variance += dt * dt;
@@ -89,7 +123,7 @@ pub(super) fn decompose(
     } else {
         let mut factors = vec![0.0; period];
         for (t, intercept) in intercepts.iter().enumerate() {
-            factors[phase(slot + t as i64, period)] = intercept - centre;
+            factors[(begin + t) % period] = intercept - centre;
         }
         Season::Additive(factors)
     };
@@ -125,6 +159,7 @@ pub(super) fn fill_circular(values: &mut [Option<f64>]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::analytics::holt_winters::calendar::{UTC, phase};
 
     #[test]
     fn holes_are_filled_around_the_end() {
@@ -152,7 +187,8 @@ mod tests {
                     })
                     .collect();
                 let observed = history.iter().enumerate().filter_map(|(t, y)| y.map(|y| (t, y)));
-                let (states, fitted) = decompose(observed, slot, 4, Trend::Additive).unwrap();
+                let (states, fitted) =
+                    decompose(observed, UTC.slot(slot), 4, Trend::Additive).unwrap();
                 assert_eq!(fitted, 5);
                 assert!((states.trend - 0.5).abs() < 1e-12, "{states:?}");
                 assert!((states.level - 99.5).abs() < 1e-12, "{states:?}");
@@ -169,15 +205,15 @@ mod tests {
         let of = |n: usize, hole: fn(usize) -> bool| -> History {
             (0..n).map(|t| (!hole(t)).then_some(1.0)).collect()
         };
-        assert!(!is_ready(&of(15, |_| false), 8));
-        assert!(is_ready(&of(16, |_| false), 8));
-        assert!(is_ready(&of(16, |t| t < 2), 8));
-        assert!(!is_ready(&of(16, |t| t < 3), 8));
+        assert!(!is_ready(&of(15, |_| false), UTC.slot(5), 8));
+        assert!(is_ready(&of(16, |_| false), UTC.slot(5), 8));
+        assert!(is_ready(&of(16, |t| t < 2), UTC.slot(5), 8));
+        assert!(!is_ready(&of(16, |t| t < 3), UTC.slot(5), 8));
         // Off half of the time: after three seasons.
-        assert!(!is_ready(&of(16, |t| t % 8 < 4), 8));
-        assert!(is_ready(&of(24, |t| t % 8 < 4), 8));
-        assert!(!is_ready(&of(24, |t| t % 8 < 7), 8));
-        assert!(!is_ready(&of(9, |_| false), 0));
-        assert!(is_ready(&of(20, |t| t % 2 == 0), 0));
+        assert!(!is_ready(&of(16, |t| t % 8 < 4), UTC.slot(5), 8));
+        assert!(is_ready(&of(24, |t| t % 8 < 4), UTC.slot(5), 8));
+        assert!(!is_ready(&of(24, |t| t % 8 < 7), UTC.slot(5), 8));
+        assert!(!is_ready(&of(9, |_| false), UTC.slot(5), 0));
+        assert!(is_ready(&of(20, |t| t % 2 == 0), UTC.slot(5), 0));
     }
 }

@@ -24,6 +24,20 @@ pub enum KalmanModel {
     Custom,
 }
 
+impl KalmanModel {
+    /// As the configuration names it.
+    pub fn name(self) -> &'static str {
+        match self {
+            KalmanModel::Off => "off",
+            KalmanModel::Level => "level",
+            KalmanModel::Trend => "trend",
+            KalmanModel::Acceleration => "acceleration",
+            KalmanModel::Decay => "decay",
+            KalmanModel::Custom => "custom",
+        }
+    }
+}
+
 /// What the filter does with readings that it hardly expected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -9,6 +9,7 @@ use crate::analytics::kalman::KalmanPlan;
 use crate::analytics::settings::{DeriveSettings, DeviceVector, Kind, Settings};
 use crate::analytics::vector::VectorUnitPlan;
 use crate::batch::pane::PaneContext;
+use crate::batch::window::Zone;
 
 /// Settings of a series with all that can be computed from them once; shared by equal series.
 #[derive(Clone, Debug)]
@@ -28,10 +29,10 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Computes the constants.
-    pub fn new(settings: Settings) -> Plan {
+    /// Computes the constants, for a site in `zone`.
+    pub fn new(settings: Settings, zone: &Zone) -> Plan {
         let kalman = KalmanPlan::new(&settings.kalman);
-        let forecast = settings.forecast.as_ref().map(ForecastPlan::new);
+        let forecast = settings.forecast.as_ref().map(|forecast| ForecastPlan::new(forecast, zone));
         let alarms = DetectorPlan::new(&settings.alarms, forecast.as_ref().map(ForecastPlan::step));
         Plan { settings, kalman, forecast, alarms, derive: None, vector: None }
     }

@@ -108,8 +108,66 @@ fn encoded(name: &str) -> String {
 
 /// What the API says of a series, a line for each thing that an operator asks.
 pub fn text(row: &Value) -> String {
+    table(if row["vector"].is_object() { of_vector(row) } else { of_series(row) })
+}
+
+type Lines = Vec<(&'static str, String)>;
+
+fn table(lines: Lines) -> String {
+    let mut text = String::new();
+    for (key, value) in lines {
+        let _ = writeln!(text, "  {key:10}{}", printable(&value));
+    }
+    text
+}
+
+/// A filter over several metrics: of the last row what was read and what the filter makes of it.
+fn of_vector(row: &Value) -> Lines {
+    let vector = &row["vector"];
+    let count = |key: &str| words(&vector[key]);
+    let readings = format!(
+        "{}, {} late; {} rows gated, {} shifts",
+        words(&row["count"]),
+        count("late"),
+        count("outliers"),
+        count("shifts")
+    );
+    let verdict = if vector["gated"] == true { "gated" } else { "taken" };
+    let last = match number(&row["nis"]) {
+        Some(nis) => format!(
+            "row of {}, {verdict}; NIS {nis}, about {} if the noise fits",
+            words(&row["time"]),
+            count("dof")
+        ),
+        None => {
+            format!("row of {}, {verdict}; nothing was expected of it yet", words(&row["time"]))
+        }
+    };
+    let mut lines = vec![
+        ("filter", format!("{}, over several metrics", words(&row["model"]))),
+        ("readings", readings),
+        ("last", last),
+    ];
+    for metric in vector["metrics"].as_array().map_or(&[][..], Vec::as_slice) {
+        let unit = metric["unit"].as_str().map_or(String::new(), |unit| format!(" {unit}"));
+        let reading = number(&metric["reading"]).unwrap_or("missing".to_owned());
+        let level = level(metric, &unit);
+        lines.push(("metric", format!("{}: reading {reading}{level}", words(&metric["metric"]))));
+    }
+    lines
+}
+
+/// Level and its standard deviation, if they are known.
+fn level(row: &Value, unit: &str) -> String {
+    let Some(level) = number(&row["level"]) else { return String::new() };
+    let sd = row["variance"].as_f64().map(f64::sqrt);
+    let sd = sd.map_or(String::new(), |sd| format!(" ± {}", short(sd)));
+    format!(", level {level}{sd}{unit}")
+}
+
+fn of_series(row: &Value) -> Lines {
     let unit = row["unit"].as_str().map_or(String::new(), |unit| format!(" {unit}"));
-    let mut lines: Vec<(&str, String)> = Vec::new();
+    let mut lines = Lines::new();
     let from = match row["kind_from"].as_str().unwrap_or("") {
         "settings" => "by the settings",
         "readings" => "found from the readings",
@@ -145,20 +203,11 @@ pub fn text(row: &Value) -> String {
             format!("{name} ({}) since {since}: {reason}", words(&alarm["severity"])),
         ));
     }
-    let mut text = String::new();
-    for (key, value) in lines {
-        let _ = writeln!(text, "  {key:10}{}", printable(&value));
-    }
-    text
+    lines
 }
 
 fn filter(row: &Value, unit: &str) -> String {
-    let mut text = words(&row["model"]);
-    if let Some(level) = number(&row["level"]) {
-        let sd = row["variance"].as_f64().map(f64::sqrt);
-        let sd = sd.map_or(String::new(), |sd| format!(" ± {}", short(sd)));
-        let _ = write!(text, ", level {level}{sd}{unit}");
-    }
+    let mut text = words(&row["model"]) + &level(row, unit);
     let noise = &row["noise"];
     let sds = ["observation_sd", "level_sd", "trend_sd", "acceleration_sd"];
     let sds: Vec<String> =
@@ -254,6 +303,26 @@ mod tests {
         ] {
             assert!(text.contains(part), "{part}\n{text}");
         }
+    }
+
+    #[test]
+    fn a_filter_over_several_metrics_is_told_by_its_last_row() {
+        let row = serde_json::json!({
+            "device": "d", "metric": "both", "time": "2026-01-01T00:00:00Z", "nis": 2.5, "count": 79,
+            "model": "custom", "noise": null, "forecast": null, "alarms": [],
+            "vector": { "dof": 2, "gated": false, "late": 3, "outliers": 4, "shifts": 1, "metrics": [
+                { "metric": "t", "unit": "°C", "reading": 21.5, "level": 21.25, "variance": 0.04 },
+                { "metric": "u", "unit": null, "reading": null, "level": null, "variance": null },
+            ] },
+        });
+        assert_eq!(
+            text(&row),
+            "  filter    custom, over several metrics\n\
+             \x20 readings  79, 3 late; 4 rows gated, 1 shifts\n\
+             \x20 last      row of 2026-01-01T00:00:00Z, taken; NIS 2.5, about 2 if the noise fits\n\
+             \x20 metric    t: reading 21.5, level 21.25 ± 0.2 °C\n\
+             \x20 metric    u: reading missing\n"
+        );
     }
 
     #[test]

@@ -87,17 +87,6 @@ pub struct Choice {
     pub gated: Vec<usize>,
 }
 
-fn model_name(model: KalmanModel) -> &'static str {
-    match model {
-        KalmanModel::Off => "off",
-        KalmanModel::Level => "level",
-        KalmanModel::Trend => "trend",
-        KalmanModel::Acceleration => "acceleration",
-        KalmanModel::Decay => "decay",
-        KalmanModel::Custom => "custom",
-    }
-}
-
 /// Compares the models on the readings from number `split` on. `None`: too few readings to learn from, readings
 /// that do not change, or settings without a filter to choose.
 pub fn choose(
@@ -122,7 +111,7 @@ pub fn choose(
     let mut leading: Option<usize> = None;
     for model in models {
         let found = kalman::maximum_likelihood(&blank(model), learned);
-        let Some(found) = found.and_then(|s| compare(model_name(model), rounded(s))) else {
+        let Some(found) = found.and_then(|s| compare(model.name(), rounded(s))) else {
             continue;
         };
         let margin = if leading.is_some() { MARGIN } else { 0.0 };

@@ -9,6 +9,7 @@ use crate::analytics::settings::{
     ForecastInitial, ForecastResumed, ForecastSettings, HOUR, Log, Seasonal, Smoothing, Trend,
 };
 use crate::analytics::step::Outlook;
+use crate::batch::window::Zone;
 use crate::cli::replay::evaluation::{Evaluation, Measures};
 use crate::reading::{EventTime, Finite, SECOND};
 
@@ -44,6 +45,8 @@ const MARGIN: f64 = 0.99;
 /// Slot means; NaN: missing.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Slots {
+    /// Zone of the site, whose local time seasons of whole days follow.
+    pub zone: Zone,
     pub step: i64,
     /// Number of the first since the epoch.
     pub first: i64,
@@ -55,7 +58,12 @@ const SLOTS_MAX: i64 = 200_000;
 
 impl Slots {
     /// The means of `points`, less those whose indexes are in `without` (ascending).
-    pub fn new(points: &[(EventTime, Finite)], without: &[usize], step: i64) -> Option<Slots> {
+    pub fn new(
+        points: &[(EventTime, Finite)],
+        without: &[usize],
+        step: i64,
+        zone: &Zone,
+    ) -> Option<Slots> {
         let number = |time: EventTime| time.nanos().div_euclid(step);
         let last = number(points.last()?.0);
         let first = number(points.first()?.0).max(last + 1 - SLOTS_MAX);
@@ -75,7 +83,7 @@ impl Slots {
             count += 1.0;
             *place += (value.get() - *place) / count;
         }
-        Some(Slots { step, first, values })
+        Some(Slots { zone: zone.clone(), step, first, values })
     }
 
     /// The index of the slot of `time`, at most their number.
@@ -86,7 +94,7 @@ impl Slots {
 
     /// Starts the forecaster at slot `begin` and lets it see all that follow; judges it from `judge` on.
     pub fn play(&self, settings: &ForecastSettings, begin: usize, judge: usize) -> Evaluation {
-        let plan = ForecastPlan::new(settings);
+        let plan = ForecastPlan::new(settings, &self.zone);
         let ahead = ahead(settings);
         let mut forecaster = Forecaster::new();
         let mut evaluation = Evaluation::default();
@@ -282,7 +290,8 @@ pub fn choose(base: &ForecastSettings, slots: &Slots, split: usize) -> Option<Ch
     let mut best: Option<(f64, ForecastSettings)> = None;
     let mut at = 0;
     let mut try_one = |settings: ForecastSettings, best: &mut Option<(f64, ForecastSettings)>| {
-        let initial = learn(&settings, slots.first, &slots.values[..split]).map(rounded);
+        let initial =
+            learn(&settings, &slots.zone, slots.first, &slots.values[..split]).map(rounded);
         let Some(initial) = initial else { return };
         let resumed = ForecastSettings { initial: Some(initial), ..widened(&settings) };
         let Some(score) = judged(&resumed, split) else { return };
@@ -301,7 +310,7 @@ pub fn choose(base: &ForecastSettings, slots: &Slots, split: usize) -> Option<Ch
         try_one(ForecastSettings { robust: false, ..settings }, &mut best);
     }
     let chosen = best.and_then(|(_, settings)| {
-        let initial = rounded(learn(&settings, slots.first, &slots.values)?);
+        let initial = rounded(learn(&settings, &slots.zone, slots.first, &slots.values)?);
         Some(ForecastSettings { initial: Some(initial), ..widened(&settings) })
     });
     let best = if chosen.is_some() { at } else { 0 };

@@ -164,7 +164,8 @@ pub fn judge(config: &Config, all: &Series, horizon: Option<i64>) -> Result<Judg
     let first = Series { readings: all.readings[..half].to_vec(), ..all.clone() };
     let name = format!("{}/{}", all.device, all.metric);
     let base = config.settings(&all.device, &all.metric);
-    let found = series::fit(&first, &base, horizon).filter(|found| !found.is_plain());
+    let found = series::fit(&first, &base, &config.gateway.time_zone, horizon)
+        .filter(|found| !found.is_plain());
     let Some(found) = found else {
         let note = "the defaults stand".to_owned();
         return Ok(Judgement { name, verdicts: None, note });

@@ -138,7 +138,7 @@ fn fit(args: &Args, config: &Config, series: &[Series]) -> Vec<Found> {
     let mut all = Vec::new();
     for one in series {
         let base = config.settings(&one.device, &one.metric);
-        if let Some(found) = series::fit(one, &base, args.horizon) {
+        if let Some(found) = series::fit(one, &base, &config.gateway.time_zone, args.horizon) {
             if !args.quiet {
                 say(table::table(&found).trim_end());
             }

@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use super::series::Found;
 use crate::analytics::settings::{
-    ForecastInitial, ForecastSettings, KalmanModel, KalmanOutliers, KalmanSettings, Log, Seasonal,
-    Smoothing, Trend,
+    ForecastInitial, ForecastSettings, KalmanOutliers, KalmanSettings, Log, Seasonal, Smoothing,
+    Trend,
 };
 use crate::config::units::format_duration;
 use crate::reading::{EventTime, SECOND};
@@ -73,15 +73,7 @@ fn body(found: &Found) -> String {
 }
 
 fn kalman(s: &KalmanSettings, text: &mut String) {
-    let model = match s.model {
-        KalmanModel::Off => "off",
-        KalmanModel::Level => "level",
-        KalmanModel::Trend => "trend",
-        KalmanModel::Acceleration => "acceleration",
-        KalmanModel::Decay => "decay",
-        KalmanModel::Custom => "custom",
-    };
-    let mut keys = vec![format!("model = {}", quoted(model))];
+    let mut keys = vec![format!("model = {}", quoted(s.model.name()))];
     let numbers = [
         ("observation_sd", s.observation_sd),
         ("level_sd", s.level_sd),

@@ -4,6 +4,7 @@ use super::filter;
 use super::forecast::{self, Slots};
 use super::recorded::{Series, Signal, signal};
 use crate::analytics::settings::{ForecastSettings, HOUR, Kind, Settings};
+use crate::batch::window::Zone;
 use crate::config::units::format_duration;
 use crate::reading::{EventTime, Finite, SECOND};
 
@@ -32,8 +33,8 @@ pub struct Found {
     pub notes: Vec<String>,
 }
 
-/// Compares and chooses. `horizon`: how far ahead forecasts shall go, nanoseconds. `None`: no reading.
-pub fn fit(series: &Series, base: &Settings, horizon: Option<i64>) -> Option<Found> {
+/// Compares and chooses, for a site in `zone`. `horizon`: how far ahead forecasts shall go, nanoseconds. `None`: no reading.
+pub fn fit(series: &Series, base: &Settings, zone: &Zone, horizon: Option<i64>) -> Option<Found> {
     let (first, last) = (series.readings.first()?.0, series.readings.last()?.0);
     let signal = signal(base, &series.readings);
     let mut found = Found {
@@ -75,7 +76,7 @@ pub fn fit(series: &Series, base: &Settings, horizon: Option<i64>) -> Option<Fou
             let settings = stepped(settings, found.signal.interval, span, horizon);
             found.step = settings.step;
             let gated = found.filter.as_ref().map_or(&[][..], |choice| &choice.gated);
-            let slots = Slots::new(points, gated, settings.step);
+            let slots = Slots::new(points, gated, settings.step, zone);
             let choice = slots
                 .as_ref()
                 .and_then(|slots| forecast::choose(&settings, slots, slots.index(from)));

@@ -197,7 +197,7 @@ fn mean(sum: f64, n: u64) -> Option<f64> {
 #[derive(Debug)]
 struct Pending {
     outlook: Outlook,
-    /// What the seasonal naive forecast says for the next season.
+    /// What the seasonal naive forecast says, by phase.
     naive: Vec<Option<f64>>,
     scale: Option<f64>,
 }
@@ -222,9 +222,9 @@ pub struct Evaluation {
     /// Slots that start before it are only learned from; `None` before the first.
     judge_from: Option<i64>,
     pending: VecDeque<Pending>,
-    /// Last value seen, and its slot, by slot modulo season (without one: one element).
+    /// Last value seen, and its slot's place, by phase (without a season: one element).
     last: Vec<Option<(f64, i64)>>,
-    /// Σ |y_t − y_{t−m}|, and how many.
+    /// Σ |y − that of the slot one season before|, and how many.
     naive_error: f64,
     naive_pairs: u64,
 }
@@ -263,7 +263,7 @@ impl Evaluation {
             while let Some(outlook) = outlooks.next_if(|o| o.forecast.origin <= slot.start) {
                 self.begin(outlook);
             }
-            self.close(slot);
+            self.close(plan, slot);
         }
         outlooks.for_each(|outlook| self.begin(outlook));
     }
@@ -271,14 +271,14 @@ impl Evaluation {
     /// A new origin.
     fn begin(&mut self, outlook: &Outlook) {
         self.origins += 1;
-        let first = outlook.forecast.origin.nanos().div_euclid(self.step);
-        let m = self.last.len() as i64;
-        let naive = (0..m).map(|h| self.naive(first + h)).collect();
+        let naive = self.last.iter().map(|last| last.map(|(value, _)| value)).collect();
         self.pending.push_back(Pending { outlook: outlook.clone(), naive, scale: self.scale() });
     }
 
-    fn close(&mut self, closed: &SlotsClosed) {
+    fn close(&mut self, plan: &ForecastPlan, closed: &SlotsClosed) {
         let slot = closed.start.nanos().div_euclid(self.step);
+        let m = self.last.len();
+        let (place, phase) = (plan.slot(slot).place(m), plan.slot(slot).phase(m));
         let actual = closed.mean;
         let judge = self.judge_from.is_some_and(|from| closed.start.nanos() >= from);
         if let Some(expected) = closed.expected.filter(|_| judge) {
@@ -287,7 +287,7 @@ impl Evaluation {
                 mean: expected.mean,
                 interval: (expected.lower, expected.upper),
                 class1: expected.class1.into(),
-                naive: self.naive(slot),
+                naive: self.last[phase].map(|(value, _)| value),
                 scale: self.scale(),
             };
             self.one_step.add(&judged, self.nominal);
@@ -310,7 +310,7 @@ impl Evaluation {
                 mean,
                 interval: (lower, upper),
                 class1: class1.into(),
-                naive: pending.naive.get(index % pending.naive.len().max(1)).copied().flatten(),
+                naive: pending.naive.get(phase).copied().flatten(),
                 scale: pending.scale,
             };
             if self.by_step.len() <= index {
@@ -322,19 +322,12 @@ impl Evaluation {
             let forecast = &pending.outlook.forecast;
             slot + 1 - forecast.origin.nanos().div_euclid(self.step) < forecast.mean.len() as i64
         });
-        let m = self.last.len() as i64;
-        let place = &mut self.last[slot.rem_euclid(m) as usize];
-        if let Some((before, _)) = place.filter(|&(_, seen)| seen == slot - m) {
+        let last = &mut self.last[phase];
+        if let Some((before, _)) = last.filter(|&(_, seen)| seen == place - m as i64) {
             self.naive_error += (actual - before).abs();
             self.naive_pairs += 1;
         }
-        *place = Some((actual, slot));
-    }
-
-    /// The last value seen at the slot's point of the season.
-    fn naive(&self, slot: i64) -> Option<f64> {
-        let m = self.last.len().max(1) as i64;
-        self.last.get(slot.rem_euclid(m) as usize).copied().flatten().map(|(value, _)| value)
+        *last = Some((actual, place));
     }
 
     /// MASE's denominator over all slots so far.
@@ -355,17 +348,21 @@ mod tests {
     use super::*;
     use crate::analytics::holt_winters::{Expected, Forecast};
     use crate::analytics::settings::{ForecastSettings, HOUR};
+    use crate::batch::window::Zone;
     use crate::reading::EventTime;
 
     fn plan() -> ForecastPlan {
-        ForecastPlan::new(&ForecastSettings {
-            step: HOUR,
-            season: vec![2 * HOUR],
-            season_auto: false,
-            horizon: 2 * HOUR,
-            nominal: 0.9,
-            ..ForecastSettings::default()
-        })
+        ForecastPlan::new(
+            &ForecastSettings {
+                step: HOUR,
+                season: vec![2 * HOUR],
+                season_auto: false,
+                horizon: 2 * HOUR,
+                nominal: 0.9,
+                ..ForecastSettings::default()
+            },
+            &Zone::utc(),
+        )
     }
 
     fn slot(number: i64, mean: f64, expected: Option<(f64, f64, f64, f64)>) -> SlotsClosed {
@@ -385,7 +382,7 @@ mod tests {
         }
     }
 
-    fn outlook(origin: i64, means: [f64; 4]) -> Outlook {
+    fn outlook<const N: usize>(origin: i64, means: [f64; N]) -> Outlook {
         let forecast = Forecast {
             origin: EventTime::clamped(origin * HOUR),
             step: HOUR,
@@ -485,16 +482,48 @@ mod tests {
         assert!(evaluation.pending.is_empty(), "{}", evaluation.pending.len());
     }
 
+    /// Clocks in Berlin are put forward on 2025-03-30. Values are the clock's hour, and one more every other day: the
+    /// hour of the day before is off by 1, seen from each slot and from the midnight before the change.
+    #[test]
+    fn the_naive_forecast_keeps_to_the_clock() {
+        let plan = ForecastPlan::new(
+            &ForecastSettings {
+                season: vec![24 * HOUR],
+                season_auto: false,
+                ..ForecastSettings::default()
+            },
+            &Zone::get("Europe/Berlin").unwrap(),
+        );
+        let midnight = 1_743_289_200 / 3600;
+        let local = |hour: i64| hour + if hour < midnight + 2 { 1 } else { 2 };
+        let value =
+            |hour: i64| (local(hour).rem_euclid(24) + local(hour).div_euclid(24) % 2) as f64;
+        let of = |hour| slot(hour, value(hour), None);
+        let mut evaluation = Evaluation::default();
+        let before: Vec<_> = (midnight - 48..midnight).map(of).collect();
+        evaluation.take(&plan, 0, &before, &[]);
+        assert_eq!((evaluation.naive_error, evaluation.naive_pairs), (24.0, 24));
+        let after: Vec<_> = (midnight..midnight + 23 + 24).map(of).collect();
+        evaluation.take(&plan, 0, &after, &[outlook(midnight, [0.0; 24])]);
+        // On Monday 02:00 was last seen on Saturday.
+        assert_eq!((evaluation.naive_error, evaluation.naive_pairs), (24.0 + 46.0, 24 + 46));
+        let naive: Vec<_> = evaluation.by_step[..23].iter().map(Measures::mase_naive).collect();
+        assert_eq!(naive, [Some(1.0); 23]);
+    }
+
     #[test]
     fn ranges_are_seasons_or_horizons() {
         let of = |season: i64, horizon: i64| {
-            ranges(&ForecastPlan::new(&ForecastSettings {
-                step: HOUR,
-                season: vec![season * HOUR],
-                season_auto: false,
-                horizon: horizon * HOUR,
-                ..ForecastSettings::default()
-            }))
+            ranges(&ForecastPlan::new(
+                &ForecastSettings {
+                    step: HOUR,
+                    season: vec![season * HOUR],
+                    season_auto: false,
+                    horizon: horizon * HOUR,
+                    ..ForecastSettings::default()
+                },
+                &Zone::utc(),
+            ))
         };
         assert_eq!(of(24, 12), [24, 48]);
         assert_eq!(of(0, 10), [10, 20]);

@@ -4,6 +4,7 @@ use super::super::*;
 use crate::analytics::holt_winters::{ForecastPlan, Forecaster};
 use crate::analytics::kalman::{Kalman, KalmanPlan, Verdict};
 use crate::analytics::settings::Settings;
+use crate::batch::window::Zone;
 use crate::reading::{AttendedTime, Finite, SECOND};
 
 /// 2026-01-05, a Monday.
@@ -29,7 +30,7 @@ impl Rig {
     pub fn new() -> Rig {
         let settings = Settings::default();
         let kalman_plan = KalmanPlan::new(&settings.kalman);
-        let forecast_plan = ForecastPlan::new(settings.forecast.as_ref().unwrap());
+        let forecast_plan = ForecastPlan::new(settings.forecast.as_ref().unwrap(), &Zone::utc());
         let plan = DetectorPlan::new(&settings.alarms, Some(forecast_plan.step()));
         Rig {
             kalman: Kalman::new(&kalman_plan),

@@ -1,6 +1,9 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::analytics::holt_winters::calendar::{Calendar, UTC};
+use crate::batch::window::Zone;
+use crate::reading::SECOND;
 
 /// Class 1 at 95 %.
 const Z: f64 = 1.959_963_984_540_054;
@@ -68,12 +71,15 @@ fn run(
             seen.score += score((lower, upper));
             seen.class1 += score((-Z * claimed, Z * claimed));
         }
-        calibration.observe(slot, Some(y), NOMINAL);
+        calibration.observe(UTC.slot(slot), Some(y), NOMINAL);
         let points = [(0.0, claimed); 24];
-        calibration.issued(slot + 1, Z, false, &points);
+        calibration.issued(UTC.slot(slot + 1), Z, false, &points);
         for h in [1, 24] {
             let target = slot + h as i64;
-            issued.insert((h, target), calibration.interval(h, target, Z, false, points[h - 1]));
+            issued.insert(
+                (h, target),
+                calibration.interval(h, UTC.slot(target), Z, false, points[h - 1]),
+            );
         }
     }
     seen
@@ -99,7 +105,7 @@ fn knots_reach_to_the_horizon() {
 fn nothing_learned_is_class_1() {
     let calibration = Calibration::new(24, 24);
     for h in [1, 3, 24, 100] {
-        let (lower, upper) = calibration.interval(h, 7, Z, false, (10.0, 2.0));
+        let (lower, upper) = calibration.interval(h, UTC.slot(7), Z, false, (10.0, 2.0));
         assert_eq!((lower, upper), (10.0 - Z * 2.0, 10.0 + Z * 2.0), "{h}");
     }
 }
@@ -110,13 +116,13 @@ fn nothing_learned_is_class_1() {
 #[test]
 fn one_error_by_hand() {
     let mut calibration = Calibration::new(0, 1);
-    calibration.issued(5, Z, false, &[(10.0, 2.0)]);
-    calibration.observe(5, Some(16.0), NOMINAL);
+    calibration.issued(UTC.slot(5), Z, false, &[(10.0, 2.0)]);
+    calibration.observe(UTC.slot(5), Some(16.0), NOMINAL);
     let first = 14.0 / 6.0_f64;
     let profile = first.sqrt();
     let volatility = (1.0 + 0.3 * 8.0 * (1.0 - 2.0_f64.powf(-1.0 / 3.0))).sqrt();
     let exp2 = |x: f64| 1.0 + x + 0.5 * x * x;
-    let (lower, upper) = calibration.interval(1, 6, Z, false, (0.0, 1.0));
+    let (lower, upper) = calibration.interval(1, UTC.slot(6), Z, false, (0.0, 1.0));
     let low = -Z * profile * volatility * exp2(-0.1 * 0.025);
     let high = Z * profile * volatility * exp2(0.1 * 0.975);
     assert!((lower / low - 1.0).abs() < 1e-6, "{lower} {low}");
@@ -124,15 +130,15 @@ fn one_error_by_hand() {
 
     // The next error is smaller than thought usual: β = (20·0.3 + x·(u²/P − 1))/(20 + x²), x = V − 1.
     let x = 8.0 * (1.0 - 2.0_f64.powf(-1.0 / 3.0));
-    calibration.issued(6, Z, false, &[(0.0, 1.0)]);
-    calibration.observe(6, Some(-1.0), NOMINAL);
+    calibration.issued(UTC.slot(6), Z, false, &[(0.0, 1.0)]);
+    calibration.observe(UTC.slot(6), Some(-1.0), NOMINAL);
     let burst = (6.0 + x * (1.0 / first - 1.0)) / (20.0 + x * x);
     let v = 1.0 + x + (1.0 / first - 1.0 - x) * (1.0 - 2.0_f64.powf(-1.0 / 3.0));
     let eta = 0.1 / 2.0_f64.sqrt();
     let stretch = exp2(-0.1 * 0.025) * exp2(-eta * 0.025);
     let p = first + (1.0 - first) / 7.0;
     let low = -Z * (p * (1.0 + burst * (v - 1.0))).sqrt() * stretch;
-    let (lower, _) = calibration.interval(1, 7, Z, false, (0.0, 1.0));
+    let (lower, _) = calibration.interval(1, UTC.slot(7), Z, false, (0.0, 1.0));
     assert!((lower / low - 1.0).abs() < 1e-5, "{lower} {low}");
 }
 
@@ -144,8 +150,8 @@ fn the_profile_is_believed_as_far_as_it_shows_something() {
         let mut calibration = Calibration::new(3, 1);
         for slot in 0..600 {
             let y = noise.normal() * if slot % 3 == 0 { loud } else { 1.0 };
-            calibration.observe(slot, Some(y), NOMINAL);
-            calibration.issued(slot + 1, Z, false, &[(0.0, 1.0)]);
+            calibration.observe(UTC.slot(slot), Some(y), NOMINAL);
+            calibration.issued(UTC.slot(slot + 1), Z, false, &[(0.0, 1.0)]);
         }
         calibration.knots[0].belief
     };
@@ -230,14 +236,14 @@ fn recovers_from_level_shifts_and_gaps() {
     }
 
     let mut calibration = Calibration::new(24, 24);
-    calibration.issued(1, Z, false, &[(0.0, 1.0); 24]);
+    calibration.issued(UTC.slot(1), Z, false, &[(0.0, 1.0); 24]);
     calibration.shift(|level| *level += 50.0);
-    calibration.observe(1, Some(50.5), NOMINAL);
+    calibration.observe(UTC.slot(1), Some(50.5), NOMINAL);
     let stretch = calibration.knots[0].stretch;
     assert!(stretch[0] < 1.0 && stretch[1] < 1.0, "the interval moved with the level");
-    calibration.observe(2, None, NOMINAL);
+    calibration.observe(UTC.slot(2), None, NOMINAL);
     calibration.interrupt();
-    calibration.observe(4, Some(1e9), NOMINAL);
+    calibration.observe(UTC.slot(4), Some(1e9), NOMINAL);
     assert!(calibration.knots.iter().skip(1).all(|knot| knot.scored == 0), "{calibration:?}");
 }
 
@@ -245,14 +251,14 @@ fn recovers_from_level_shifts_and_gaps() {
 #[test]
 fn a_ring_entry_is_judged_once() {
     let mut calibration = Calibration::new(24, 24);
-    calibration.issued(0, Z, false, &[(0.0, 1.0); 24]);
+    calibration.issued(UTC.slot(0), Z, false, &[(0.0, 1.0); 24]);
     for slot in 0..24 {
-        calibration.observe(slot, (slot != 7).then_some(0.1), NOMINAL);
+        calibration.observe(UTC.slot(slot), (slot != 7).then_some(0.1), NOMINAL);
     }
     let scored: Vec<u32> = calibration.knots.iter().map(|knot| knot.scored).collect();
     assert_eq!(scored, [1, 1, 1, 0, 1, 1], "slot 7 is the one eight ahead");
     for slot in 24..100 {
-        calibration.observe(slot, Some(0.1), NOMINAL);
+        calibration.observe(UTC.slot(slot), Some(0.1), NOMINAL);
     }
     let again: Vec<u32> = calibration.knots.iter().map(|knot| knot.scored).collect();
     assert_eq!(scored, again);
@@ -264,18 +270,18 @@ fn a_value_often_at_its_extreme_is_a_bound() {
     let mut noise = Noise(9);
     for slot in 0..200 {
         let y = if slot % 4 == 0 { 0.0 } else { 1.0 + noise.uniform() };
-        calibration.observe(slot, Some(y), NOMINAL);
+        calibration.observe(UTC.slot(slot), Some(y), NOMINAL);
     }
-    let (lower, upper) = calibration.interval(1, 200, Z, false, (0.5, 1.0));
+    let (lower, upper) = calibration.interval(1, UTC.slot(200), Z, false, (0.5, 1.0));
     assert_eq!(lower, 0.0);
     assert!((upper - (0.5 + Z)).abs() < 1e-12, "the largest value was seen once");
     assert_eq!(calibration.within(-3.0), 0.0);
     // Passed once: no bound any more.
-    calibration.observe(200, Some(-0.5), NOMINAL);
+    calibration.observe(UTC.slot(200), Some(-0.5), NOMINAL);
     assert_eq!(calibration.within(-3.0), -3.0);
 
     let mut constant = Calibration::new(24, 24);
-    (0..200).for_each(|slot| constant.observe(slot, Some(5.0), NOMINAL));
+    (0..200).for_each(|slot| constant.observe(UTC.slot(slot), Some(5.0), NOMINAL));
     assert_eq!(constant.within(9.0), 9.0, "one value is no range");
 }
 
@@ -287,24 +293,24 @@ fn logarithms_are_judged_as_logarithms() {
     let (mut inside, mut n) = (0.0, 0.0);
     for slot in 0..4000 {
         let y = 100.0 * (0.8 * noise.normal()).exp();
-        let (lower, upper) = calibration.interval(1, slot, Z, true, (100.0, 0.4));
+        let (lower, upper) = calibration.interval(1, UTC.slot(slot), Z, true, (100.0, 0.4));
         assert!(lower > 0.0);
         if slot >= 2000 {
             inside += f64::from(u8::from((lower..=upper).contains(&y)));
             n += 1.0;
         }
-        calibration.observe(slot, Some(y), NOMINAL);
-        calibration.issued(slot + 1, Z, true, &[(100.0, 0.4)]);
+        calibration.observe(UTC.slot(slot), Some(y), NOMINAL);
+        calibration.issued(UTC.slot(slot + 1), Z, true, &[(100.0, 0.4)]);
     }
     assert!((inside / n - NOMINAL).abs() < 0.01, "{}", inside / n);
-    let (lower, upper) = calibration.interval(1, 4000, Z, true, (100.0, 0.4));
+    let (lower, upper) = calibration.interval(1, UTC.slot(4000), Z, true, (100.0, 0.4));
     let skew = (upper / 100.0).ln() / (100.0 / lower).ln();
     assert!((0.8..1.25).contains(&skew), "symmetric in the logarithm: {lower} {upper}");
     // Another scale: what was issued in the old one is not judged.
     let scored = calibration.knots[0].scored;
-    calibration.issued(4000, Z, false, &[(100.0, 40.0)]);
-    calibration.issued(4000, Z, true, &[(100.0, 0.4)]);
-    calibration.observe(4000, Some(0.0), NOMINAL);
+    calibration.issued(UTC.slot(4000), Z, false, &[(100.0, 40.0)]);
+    calibration.issued(UTC.slot(4000), Z, true, &[(100.0, 0.4)]);
+    calibration.observe(UTC.slot(4000), Some(0.0), NOMINAL);
     assert_eq!(calibration.knots[0].scored, scored + 1);
     assert!(calibration.knots[0].level.is_finite());
 }
@@ -319,8 +325,8 @@ fn goes_on_bit_identically_wherever_it_was_stored() {
         let points: Vec<_> =
             (1..=24).map(|h| (1e6 + noise.normal(), f64::from(h).sqrt())).collect();
         for calibration in [&mut whole, &mut resumed] {
-            calibration.observe(slot, (slot % 17 != 0).then_some(y), NOMINAL);
-            calibration.issued(slot + 1, Z, false, &points);
+            calibration.observe(UTC.slot(slot), (slot % 17 != 0).then_some(y), NOMINAL);
+            calibration.issued(UTC.slot(slot + 1), Z, false, &points);
         }
         let bytes = serde_cbor::ser::to_vec_packed(&resumed).unwrap();
         assert!(bytes.len() < 2048, "{}", bytes.len());
@@ -366,10 +372,10 @@ proptest! {
         let mut calibration = Calibration::new(season, horizon);
         for (slot, (y, mean, sigma, seen)) in (-5..).zip(steps) {
             let y = if y.is_finite() { y } else { 0.0 };
-            calibration.observe(slot, seen.then_some(y), NOMINAL);
-            calibration.issued(slot + 1, Z, false, &vec![(mean, sigma.abs()); horizon]);
+            calibration.observe(UTC.slot(slot), seen.then_some(y), NOMINAL);
+            calibration.issued(UTC.slot(slot + 1), Z, false, &vec![(mean, sigma.abs()); horizon]);
             for h in [1, 3, horizon, 2 * horizon] {
-                let (lower, upper) = calibration.interval(h, slot + h as i64, Z, false, (0.5, 2.0));
+                let (lower, upper) = calibration.interval(h, UTC.slot(slot + h as i64), Z, false, (0.5, 2.0));
                 prop_assert!(lower.is_finite() && upper.is_finite() && lower <= upper);
             }
         }
@@ -377,4 +383,17 @@ proptest! {
         let bytes = serde_cbor::to_vec(&calibration).unwrap();
         prop_assert_eq!(serde_cbor::from_slice::<Calibration>(&bytes).unwrap(), calibration);
     }
+}
+
+/// The profile belongs to the hours of the clock, as the season does.
+#[test]
+fn bins_follow_the_calendar() {
+    let berlin = Zone::get("Europe/Berlin").unwrap();
+    let calendar = Calendar::new(3600 * SECOND, [24, 0], &berlin);
+    let calibration = Calibration::new(24, 24);
+    // 07:00 in Berlin on the days before and after 2025-03-30.
+    for hour in [1_743_228_000 / 3600, 1_743_397_200 / 3600] {
+        assert_eq!(calibration.bin(calendar.slot(hour)), 7, "{hour}");
+    }
+    assert_eq!(calibration.bin(UTC.slot(1_743_397_200 / 3600)), 5);
 }

@@ -1,21 +1,15 @@
 //! Fits: what they find in made-up series, when they are adopted, when a model gives way.
 
+use super::noise;
 use crate::analytics::holt_winters::{Fit, FitJob, Forecast, ForecastPlan, Forecaster};
 use crate::analytics::settings::{ForecastSettings, HOUR, Log, Seasonal, Smoothing, Trend};
+use crate::batch::window::Zone;
 use crate::reading::{EventTime, Finite};
-
-/// Uniform in [-1, 1], the same everywhere (an integer hash of `n`).
-fn noise(n: i64) -> f64 {
-    let mut x = (n as u64).wrapping_add(0x9e37_79b9_7f4a_7c15);
-    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    ((x ^ (x >> 31)) >> 11) as f64 / (1_u64 << 52) as f64 - 1.0
-}
 
 fn plan(change: impl FnOnce(&mut ForecastSettings)) -> ForecastPlan {
     let mut settings = ForecastSettings::default();
     change(&mut settings);
-    ForecastPlan::new(&settings)
+    ForecastPlan::new(&settings, &Zone::utc())
 }
 
 fn daily(hour: i64) -> f64 {
@@ -259,7 +253,7 @@ fn outliers_do_not_enter_the_states() {
 /// Every candidate can be tried by itself, and values next to nothing have no logarithms worth a model.
 #[test]
 fn logarithms_of_next_to_nothing_are_no_candidates() {
-    let plan = ForecastPlan::new(&ForecastSettings::default());
+    let plan = ForecastPlan::new(&ForecastSettings::default(), &Zone::utc());
     for (least, logarithms) in [(1.0, true), (1e-6, false)] {
         let mut forecaster = Forecaster::new();
         let mut job = None;

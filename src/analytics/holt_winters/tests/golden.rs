@@ -3,14 +3,14 @@
 
 use serde_json::Value;
 
-use crate::analytics::holt_winters::recursion::{
-    Components, Parameters, Season, phase, variance_factors,
-};
+use crate::analytics::holt_winters::calendar::{UTC, phase};
+use crate::analytics::holt_winters::recursion::{Components, Parameters, Season, variance_factors};
 use crate::analytics::holt_winters::search::minimise;
 use crate::analytics::holt_winters::{Forecast, ForecastPlan, Forecaster};
 use crate::analytics::settings::{
     ForecastInitial, ForecastSettings, Log, Seasonal, Smoothing, Trend,
 };
+use crate::batch::window::Zone;
 use crate::reading::{EventTime, Finite, SECOND};
 
 const ADDITIVE_SEASON_OR_NONE: [&str; 7] = [
@@ -92,7 +92,7 @@ fn run(states: &mut Components, p: &Parameters, first: i64, y: &[Option<f64>]) -
     let mut path = Path::default();
     for (slot, &y) in (first..).zip(y) {
         path.season_used.push(Some(factor(states, slot)));
-        let step = states.step(p, slot, y);
+        let step = states.step(p, UTC.slot(slot), y);
         path.predicted.push(Some(step.predicted));
         path.error.push(step.error);
         path.level.push(Some(states.level));
@@ -168,7 +168,7 @@ fn recursion_follows_the_reference_path() {
 
             let horizon = file["horizon"].as_u64().unwrap() as usize;
             let next = first + y.len() as i64;
-            let points = some(states.points(&p, next).take(horizon));
+            let points = some(states.points(&p, UTC.slot(next)).take(horizon));
             compare("forecast", &points);
             let sse: f64 = path.error.iter().flatten().map(|e| e * e).sum();
             let n = path.error.iter().flatten().count() as f64;
@@ -240,7 +240,7 @@ fn forecaster_from_given_states_gives_the_reference_forecast() {
     for name in ADDITIVE_SEASON_OR_NONE.into_iter().chain(MULTIPLICATIVE) {
         for first in [28_000_000, -3] {
             let file = read(name);
-            let plan = ForecastPlan::new(&settings(&file));
+            let plan = ForecastPlan::new(&settings(&file), &Zone::utc());
             let y = list(&file["y"]);
             let forecaster = feed(&plan, first, &y);
             let expected = &file["expected"];
@@ -322,7 +322,7 @@ fn recursion_follows_r_holtwinters() {
         }
         let sse: f64 = path.error.iter().flatten().map(|e| e * e).sum();
         assert_close(&name, &[Some(sse)], &[entry["SSE"].as_f64()], 1e-9);
-        let points = some(states.points(&p, y.len() as i64).take(12));
+        let points = some(states.points(&p, UTC.slot(y.len() as i64)).take(12));
         assert_close(&name, &points, &list(&entry["forecast"]), 1e-9);
         checked += 1;
     }
@@ -369,7 +369,7 @@ fn recursion_follows_r_ets() {
             assert_close(&name, &[Some(states.level)], &[last["l"].as_f64()], 1e-9);
             continue;
         }
-        let points: Vec<f64> = states.points(&p, y.len() as i64).take(24).collect();
+        let points: Vec<f64> = states.points(&p, UTC.slot(y.len() as i64)).take(24).collect();
         assert_close(&name, &some(points.iter().copied()), &list(&entry["forecast"])[..24], 1e-9);
         // forecast 8.20 adds gamma one slot early in A,N,A intervals.
         let tolerance = if model == "ETS(A,N,A)" { 1e-3 } else { 1e-8 };

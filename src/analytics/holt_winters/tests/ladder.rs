@@ -2,10 +2,12 @@
 
 use proptest::prelude::*;
 
+use super::noise;
 use crate::analytics::holt_winters::{Forecast, ForecastPlan, Forecaster, SlotsClosed};
 use crate::analytics::settings::{
     ForecastInitial, ForecastSettings, HOUR, Log, Seasonal, Smoothing, Trend,
 };
+use crate::batch::window::Zone;
 use crate::reading::{EventTime, Finite, SECOND};
 
 fn time(nanos: i64) -> EventTime {
@@ -29,14 +31,6 @@ fn feed(
         .collect()
 }
 
-/// Noise in [-1, 1] that is the same everywhere (an integer hash of `n`).
-fn noise(n: i64) -> f64 {
-    let mut x = (n as u64).wrapping_add(0x9e37_79b9_7f4a_7c15);
-    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    ((x ^ (x >> 31)) >> 11) as f64 / (1_u64 << 52) as f64 - 1.0
-}
-
 /// 20 with a daily swing of 5.
 fn daily(hour: i64) -> f64 {
     20.0 + 5.0 * libm::sin(std::f64::consts::TAU * hour as f64 / 24.0)
@@ -49,7 +43,7 @@ fn noisy_daily(hour: i64) -> Option<f64> {
 fn plan(change: impl FnOnce(&mut ForecastSettings)) -> ForecastPlan {
     let mut settings = ForecastSettings::default();
     change(&mut settings);
-    ForecastPlan::new(&settings)
+    ForecastPlan::new(&settings, &Zone::utc())
 }
 
 fn half_widths(forecast: &Forecast) -> Vec<f64> {

@@ -3,6 +3,7 @@
 
 use crate::analytics::holt_winters::{Forecast, ForecastPlan, Forecaster};
 use crate::analytics::settings::ForecastSettings;
+use crate::batch::window::Zone;
 use crate::reading::{EventTime, Finite};
 
 /// Readings of one column (from 1) of a recorded series; times are taken as UTC.
@@ -23,7 +24,7 @@ fn series(name: &str, column: usize) -> Vec<(EventTime, Finite)> {
 /// The last forecast, the share of later slots inside the 24-hour intervals issued every day, and the
 /// mean absolute error of these forecasts over that of the seasonal naive ones.
 fn run(name: &str, column: usize) -> (Forecast, f64, f64) {
-    let plan = ForecastPlan::new(&ForecastSettings::default());
+    let plan = ForecastPlan::new(&ForecastSettings::default(), &Zone::utc());
     let mut forecaster = Forecaster::new();
     let mut issued: Option<Forecast> = None;
     let (mut inside, mut scored) = (0_u32, 0_u32);

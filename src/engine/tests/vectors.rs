@@ -1,11 +1,14 @@
 //! Filters over several metrics: who has one, what cuts and crashes change (nothing), and that the
 //! metrics themselves know nothing of it.
 
-use super::group_tests::{Rng, World, config};
-use super::*;
+use super::groups::config;
+use super::world::{Given, Rng, START, Stored, World, layer};
 use crate::analytics::kalman::VectorVerdict;
-use crate::analytics::settings::{CustomSettings, Patch, VectorSettings};
-use crate::reading::Finite;
+use crate::analytics::settings::{CustomSettings, Layer, Patch, VectorSettings};
+use crate::analytics::step::UnitState;
+use crate::engine::CoreConfig;
+use crate::journal::frame::Frame;
+use crate::reading::{AttendedTime, DropReason, Finite, ProcessingTime, SECOND};
 
 fn vector(name: &str, f: f64) -> VectorSettings {
     VectorSettings {
@@ -24,15 +27,13 @@ fn vector(name: &str, f: f64) -> VectorSettings {
     }
 }
 
-pub(super) fn layer(device: &str, vector: VectorSettings) -> Layer {
-    let (device, metric) = (vec![device.to_owned()], vec!["*".to_owned()]);
-    let patch = Patch { vector: Some(vector), ..Patch::default() };
-    Layer { origin: "test".to_owned(), device, metric, patch }
+fn vector_layer(device: &str, vector: VectorSettings) -> Layer {
+    layer(device, Patch { vector: Some(vector), ..Patch::default() })
 }
 
 fn with_vectors() -> CoreConfig {
     let mut config = CoreConfig { groups: Vec::new(), derives: Vec::new(), ..config() };
-    config.layers.push(layer("one-*", vector("both", -0.01)));
+    config.layers.push(vector_layer("one-*", vector("both", -0.01)));
     config
 }
 
@@ -83,7 +84,7 @@ fn a_device_that_matches_has_one_and_its_metrics_know_nothing_of_it() {
 }
 
 /// Two sensors of a device: both at times, one alone at times, gaps, jumps of both; in event order.
-fn readings(seed: u64) -> Vec<(&'static str, i64, f64)> {
+fn readings(seed: u64) -> Vec<Given> {
     let mut rng = Rng(seed);
     let (mut second, mut level, mut readings) = (0, 20.0, Vec::new());
     while readings.len() < 500 {
@@ -116,18 +117,7 @@ fn rows_do_not_depend_on_batches() {
     for seed in 0..12 {
         let (readings, mut rng) = (readings(seed), Rng(seed ^ 77));
         let run = |size: &mut dyn FnMut() -> usize| {
-            let mut world = World::new(config_wide());
-            world.engine.keep_details();
-            let mut rest = &readings[..];
-            while !rest.is_empty() {
-                let (batch, after) = rest.split_at(size().min(rest.len()));
-                rest = after;
-                for &(metric, second, value) in batch {
-                    world.push_metric(("one-1", metric), second, value);
-                }
-                world.cut(None);
-            }
-            world.end();
+            let world = World::played(config_wide(), &readings, size);
             // Debug's text of a float has all its bits.
             let rows: Vec<String> = world.rows.iter().map(|row| format!("{row:?}")).collect();
             (rows, format!("{:?} {:?}", unit(&world).vector(), unit(&world).counts()), world)
@@ -159,10 +149,8 @@ fn from_chunks_of_any_batches_the_frames_give_the_same() {
     for seed in 0..40 {
         let mut rng = Rng(seed);
         let mut world = World::new(config_wide());
-        let mut chunks: BTreeMap<u32, (u64, Vec<u8>)> = BTreeMap::new();
-        let mut meta = world.engine.meta().clone();
+        let mut stored = Stored::new(config_wide());
         let stop = 10 + rng.below(40);
-        let mut first_needed = 1;
         for batch in 0..60 {
             for _ in 0..rng.below(12) {
                 // Not always in order: some rows are incomplete when a reading comes too late.
@@ -175,29 +163,18 @@ fn from_chunks_of_any_batches_the_frames_give_the_same() {
             let mut change = world.engine.meta().config.clone();
             if rng.below(2) == 0 {
                 let rate = [-0.01, -0.5][rng.below(2) as usize];
-                *change.layers.last_mut().unwrap() = layer("one-*", vector("both", rate));
+                *change.layers.last_mut().unwrap() = vector_layer("one-*", vector("both", rate));
             } else {
                 change.layers[0].patch.lateness = Some(rng.below(9) as i64 * SECOND);
             }
             world.cut(is_change.then_some(&change));
             if batch as u64 <= stop && (is_change || rng.below(3) == 0) {
                 let limit = if is_change { usize::MAX } else { rng.below(6) as usize };
-                let written = world.engine.take_dirty(limit);
-                for (series, bytes) in written.chunks {
-                    chunks.insert(series.0, (written.batch, bytes));
-                }
-                meta = world.engine.meta().clone();
-                first_needed = world.engine.oldest_dirty().unwrap_or(u64::MAX).min(meta.batch + 1);
+                stored.checkpoint(&mut world.engine, limit, true);
             }
         }
         world.end();
-        let stored = chunks.into_iter().map(|(slot, (batch, bytes))| {
-            (SeriesId(slot), batch, serde_cbor::from_slice::<UnitChunk>(&bytes).unwrap())
-        });
-        let mut resumed = Engine::restore(meta, stored).unwrap();
-        for frame in world.frames.iter().filter(|frame| frame.batch >= first_needed) {
-            resumed.step(frame).unwrap();
-        }
+        let resumed = stored.recover(stored.needed(&world.frames));
         assert!(resumed.image() == world.engine.image(), "seed {seed}");
         assert!(unit(&world).counts().readings > 50, "seed {seed}");
     }
@@ -255,4 +232,4 @@ fn a_clock_that_was_ahead_holds_nothing_up() {
 }
 
 /// Ten seconds after the beginning.
-const START_NOW: i64 = super::group_tests::START + 10 * SECOND;
+const START_NOW: i64 = START + 10 * SECOND;

@@ -1,30 +1,13 @@
 //! Groups and derived metrics. Groups: their aggregates are those of their members together, whoever comes and goes, and each
 //! unit goes on by itself from wherever it was stored.
 
-use super::*;
-use crate::analytics::settings::{Patch, WindowSettings};
-use crate::analytics::vector::FilteredRow;
-use crate::batch::builder::Builder;
-use crate::reading::Finite;
+use std::collections::BTreeSet;
 
-/// SplitMix64.
-pub(super) struct Rng(pub u64);
-
-impl Rng {
-    pub fn below(&mut self, n: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        (z ^ (z >> 31)) % n
-    }
-}
-
-pub(super) const START: i64 = 1_700_000_040 * SECOND;
-
-fn layer(device: &str, patch: Patch) -> Layer {
-    let (device, metric) = (vec![device.to_owned()], vec!["*".to_owned()]);
-    Layer { origin: "test".to_owned(), device, metric, patch }
-}
+use super::world::{Given, Rng, START, Stored, World, layer};
+use crate::analytics::settings::{DeriveSettings, GroupSettings, Patch, WindowSettings};
+use crate::engine::{CoreConfig, WhyUnmade};
+use crate::output::Record;
+use crate::reading::{DropReason, SECOND};
 
 fn group(name: &str, device: &str, by: Option<&str>) -> GroupSettings {
     GroupSettings {
@@ -55,64 +38,7 @@ pub(super) fn config() -> CoreConfig {
     }
 }
 
-pub(super) struct World {
-    pub engine: Engine,
-    builder: Builder,
-    pub frames: Vec<Frame>,
-    pub records: Vec<Record>,
-    /// What was computed: time and value.
-    details: Vec<(EventTime, Finite)>,
-    /// Rows of filters over several metrics.
-    pub rows: Vec<FilteredRow>,
-    pub now: i64,
-}
-
 impl World {
-    pub fn new(config: CoreConfig) -> World {
-        World {
-            engine: Engine::new(config).unwrap(),
-            builder: Builder::default(),
-            frames: Vec::new(),
-            records: Vec::new(),
-            details: Vec::new(),
-            rows: Vec::new(),
-            now: START,
-        }
-    }
-
-    fn push(&mut self, device: &str, seconds: i64, value: f64) {
-        self.push_metric((device, "t"), seconds, value);
-    }
-
-    pub fn push_metric(&mut self, name: (&str, &str), seconds: i64, value: f64) {
-        let time = EventTime::from_nanos(START + seconds * SECOND).unwrap();
-        self.now = self.now.max(time.nanos());
-        let value = Finite::new(value).unwrap();
-        self.builder.reading(&self.engine, name, time, value, true);
-    }
-
-    pub fn cut(&mut self, change: Option<&CoreConfig>) {
-        let batch = self.engine.meta().batch + 1;
-        let attended = AttendedTime(self.now - START);
-        let mut frame = Frame::empty(batch, ProcessingTime(self.now), attended);
-        frame.configuration = change.map(|config| serde_cbor::to_vec(config).unwrap());
-        let (frame, _) = self.builder.close(&self.engine, frame);
-        let frame = Frame::decode(&frame.encode()).unwrap();
-        let output = self.engine.step(&frame).unwrap();
-        self.records.extend(output.records);
-        let computed = output.details.iter().filter(|detail| &*detail.name.metric == "power");
-        let readings = computed.flat_map(|detail| &detail.details.readings);
-        self.details.extend(readings.map(|reading| (reading.0, reading.1)));
-        let rows = output.details.iter().flat_map(|detail| detail.details.rows.iter().cloned());
-        self.rows.extend(rows);
-        self.frames.push(frame);
-    }
-
-    pub fn end(&mut self) {
-        self.now += 1000 * SECOND;
-        self.cut(None);
-    }
-
     /// Count and sum of all aggregates of a device's main metric.
     fn total(&self, device: &str) -> (u64, f64) {
         self.total_of(device, "t")
@@ -275,7 +201,7 @@ fn rows_do_not_depend_on_batches() {
     for seed in 0..20 {
         let mut rng = Rng(seed);
         let mut second = 0;
-        let readings: Vec<(&str, i64, f64)> = (0..300)
+        let readings: Vec<Given> = (0..300)
             .map(|_| {
                 second += rng.below(4) as i64;
                 (["t", "u"][rng.below(2) as usize], second, rng.below(14_000) as f64 / 1024.0)
@@ -284,24 +210,8 @@ fn rows_do_not_depend_on_batches() {
         // A sensor has one value at a time.
         let mut seen = BTreeSet::new();
         let readings: Vec<_> = readings.into_iter().filter(|r| seen.insert((r.0, r.1))).collect();
-        let run = |sizes: &mut dyn FnMut() -> usize| {
-            let mut world = World::new(config());
-            world.engine.keep_details();
-            let mut values = Vec::new();
-            let mut rest = &readings[..];
-            while !rest.is_empty() {
-                let (batch, after) = rest.split_at(sizes().min(rest.len()));
-                rest = after;
-                for &(metric, second, value) in batch {
-                    world.push_metric(("one-1", metric), second, value);
-                }
-                world.cut(None);
-                values.append(&mut world.details);
-            }
-            world.end();
-            values.append(&mut world.details);
-            values
-        };
+        let run =
+            |size: &mut dyn FnMut() -> usize| World::played(config(), &readings, size).computed;
         let expected = run(&mut || usize::MAX);
         assert!(expected.len() > 100, "{}", expected.len());
         assert_eq!(run(&mut || 1), expected, "seed {seed}, one by one");
@@ -314,11 +224,9 @@ fn from_chunks_of_any_batches_the_frames_give_the_same() {
     for seed in 0..60 {
         let mut rng = Rng(seed);
         let mut world = World::new(config());
-        let mut chunks: BTreeMap<u32, (u64, Vec<u8>)> = BTreeMap::new();
-        let mut meta = world.engine.meta().clone();
+        let mut stored = Stored::new(config());
         let batches = 40 + rng.below(40);
         let stop = rng.below(batches);
-        let mut first_needed = 1;
         for batch in 0..batches {
             for _ in 0..rng.below(12) {
                 let device = ["one", "two", "tenths"][rng.below(3) as usize];
@@ -347,28 +255,14 @@ fn from_chunks_of_any_batches_the_frames_give_the_same() {
             if batch <= stop && (is_change || rng.below(3) == 0) {
                 let is_last = batch == stop;
                 let limit = if is_change { usize::MAX } else { rng.below(8) as usize };
-                let written = world.engine.take_dirty(limit);
-                for (series, bytes) in written.chunks {
-                    chunks.insert(series.0, (written.batch, bytes));
-                }
+                stored.checkpoint(&mut world.engine, limit, !is_last);
                 if is_last {
                     break;
                 }
-                for series in written.deleted {
-                    chunks.remove(&series.0);
-                }
-                meta = world.engine.meta().clone();
-                first_needed = world.engine.oldest_dirty().unwrap_or(u64::MAX).min(meta.batch + 1);
             }
         }
         world.end();
-        let stored = chunks.into_iter().map(|(slot, (batch, bytes))| {
-            (SeriesId(slot), batch, serde_cbor::from_slice::<UnitChunk>(&bytes).unwrap())
-        });
-        let mut resumed = Engine::restore(meta, stored).unwrap();
-        for frame in world.frames.iter().filter(|frame| frame.batch >= first_needed) {
-            resumed.step(frame).unwrap();
-        }
+        let resumed = stored.recover(stored.needed(&world.frames));
         assert!(resumed.image() == world.engine.image(), "seed {seed}");
         assert_eq!(resumed.routes, world.engine.routes, "seed {seed}");
         assert!(!world.engine.fed.is_empty(), "seed {seed}: no group at the end");

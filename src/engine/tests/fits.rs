@@ -1,23 +1,14 @@
 //! Background fits: however late results come, state is a function of the frames; and while they
 //! come in time, it is the one of a run that fits in place, however readings are cut into batches.
 
-use super::*;
+use super::world::{Rng, Stored, layer};
 use crate::analytics::kalman::FIT_DELAY;
 use crate::analytics::settings::Patch;
-use crate::journal::frame::{Define, FrameReading};
-use crate::reading::Finite;
-
-/// SplitMix64.
-struct Rng(u64);
+use crate::engine::{CoreConfig, Engine, FitRequest};
+use crate::journal::frame::{Define, Frame, FrameFit, FrameReading};
+use crate::reading::{AttendedTime, EventTime, Finite, ProcessingTime, SECOND, SeriesId};
 
 impl Rng {
-    fn below(&mut self, n: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        (z ^ (z >> 31)) % n
-    }
-
     fn noise(&mut self) -> f64 {
         (0..6).map(|_| self.below(1001) as f64 / 1000.0 - 0.5).sum()
     }
@@ -26,10 +17,7 @@ impl Rng {
 const SERIES: u32 = 3;
 
 fn config() -> CoreConfig {
-    let all = vec!["*".to_owned()];
-    let patch = Patch::default();
-    let layer = Layer { origin: "test".to_owned(), device: all.clone(), metric: all, patch };
-    CoreConfig { layers: vec![layer], ..CoreConfig::default() }
+    CoreConfig { layers: vec![layer("*", Patch::default())], ..CoreConfig::default() }
 }
 
 fn engine() -> Engine {
@@ -138,27 +126,18 @@ fn whatever_the_delay_the_frames_decide_and_a_checkpoint_anywhere_changes_nothin
 
         // From the journal, with a checkpoint of some units somewhere, as recovery does it.
         let mut clean = engine();
-        let mut chunks = Vec::new();
+        let mut stored = Stored::new(config());
         let cut = rng.below(frames.len() as u64) as usize;
         for (i, frame) in frames.iter().enumerate() {
             let late = clean.step(frame).unwrap().fits_late;
             taken += frame.fits.len() as u64 - late;
             refused += late;
             if i == cut {
-                let dirty = clean.take_dirty(rng.below(u64::from(SERIES) + 1) as usize);
-                chunks = dirty.chunks;
-                assert_eq!(dirty.batch, frame.batch);
+                stored.checkpoint(&mut clean, rng.below(u64::from(SERIES) + 1) as usize, false);
             }
         }
         assert!(clean.image() == live.image(), "seed {seed}");
-        let batch = frames[cut].batch;
-        let stored = chunks.iter().map(|(series, bytes)| {
-            (*series, batch, serde_cbor::from_slice::<UnitChunk>(bytes).unwrap())
-        });
-        let mut resumed = Engine::restore(Meta::new(config()), stored).unwrap();
-        for frame in &frames {
-            resumed.step(frame).unwrap();
-        }
+        let (batch, resumed) = (frames[cut].batch, stored.recover(&frames));
         assert!(resumed.image() == live.image(), "seed {seed}, resumed after {batch}");
     }
     assert!(taken > 20 && refused > 20, "{taken} came in time, {refused} too late");

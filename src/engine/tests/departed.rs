@@ -1,23 +1,23 @@
 //! Counts of series that left, when several leave one slot between two checkpoints and the process
 //! dies after a checkpoint's chunks were written, before its meta.
 
-use super::*;
-use crate::journal::frame::FrameReading;
-use crate::reading::Finite;
+use super::world::Stored;
+use crate::analytics::members::UnitKind;
+use crate::engine::{CoreConfig, Engine};
+use crate::journal::frame::{Define, Frame, FrameReading};
+use crate::reading::{AttendedTime, EventTime, Finite, ProcessingTime, SECOND, SeriesId};
 
 const SLOT: SeriesId = SeriesId(0);
 
-/// What is on disk: meta of a finished checkpoint, the newest chunk of each slot, all frames.
+/// What is on disk: checkpoints and all frames.
 struct Disk {
-    meta: Meta,
-    chunks: BTreeMap<u32, (u64, UnitChunk)>,
+    stored: Stored,
     frames: Vec<Frame>,
 }
 
 impl Disk {
     fn new() -> Disk {
-        let meta = Meta::new(CoreConfig::default());
-        Disk { meta, chunks: BTreeMap::new(), frames: Vec::new() }
+        Disk { stored: Stored::new(CoreConfig::default()), frames: Vec::new() }
     }
 
     /// The slot's series leaves, another one comes and has `readings` readings.
@@ -42,23 +42,11 @@ impl Disk {
 
     /// A checkpoint that ends before its meta, or a whole one.
     fn checkpoint(&mut self, engine: &mut Engine, whole: bool) {
-        let dirty = engine.take_dirty(usize::MAX);
-        for (series, chunk) in dirty.chunks {
-            self.chunks.insert(series.0, (dirty.batch, serde_cbor::from_slice(&chunk).unwrap()));
-        }
-        if whole {
-            self.meta = engine.meta().clone();
-        }
+        self.stored.checkpoint(engine, usize::MAX, whole);
     }
 
     fn recover(&self) -> Engine {
-        let chunks =
-            self.chunks.iter().map(|(&slot, (batch, c))| (SeriesId(slot), *batch, c.clone()));
-        let mut engine = Engine::restore(self.meta.clone(), chunks).unwrap();
-        for frame in &self.frames {
-            engine.step(frame).unwrap();
-        }
-        engine
+        self.stored.recover(&self.frames)
     }
 }
 

@@ -1,0 +1,5 @@
+mod departed;
+mod fits;
+mod groups;
+mod vectors;
+mod world;
