@@ -31,6 +31,8 @@ pub struct Accesses {
     mqtt: Line,
     forwards: Vec<Line>,
     door: watch::Sender<Door>,
+    /// Of the inputs of lines, in order, with their names.
+    inputs: Vec<(String, watch::Sender<Door>)>,
     /// What is in use, and the configuration that it was read from.
     loaded: Loaded,
     config: Config,
@@ -54,6 +56,9 @@ impl Accesses {
             mqtt: line("mqtt", &config.mqtt.login, &loaded.mqtt),
             forwards: forwards.map(|(f, access)| line(&f.name, &f.login, access)).collect(),
             door: watch::Sender::new(loaded.http.clone()),
+            inputs: (config.tcp.iter().zip(&loaded.tcp))
+                .map(|(input, door)| (input.name.clone(), watch::Sender::new(door.clone())))
+                .collect(),
             loaded,
             config: config.clone(),
             warned: None,
@@ -76,6 +81,14 @@ impl Accesses {
     /// Of the page.
     pub fn door(&self) -> watch::Receiver<Door> {
         self.door.subscribe()
+    }
+
+    /// Of the input with this index.
+    pub fn input(&self, index: usize) -> watch::Receiver<Door> {
+        match self.inputs.get(index) {
+            Some((_, door)) => door.subscribe(),
+            None => watch::Sender::new(Door::default()).subscribe(),
+        }
     }
 
     /// Reads what a new configuration names; [`adopt`](Self::adopt) puts it to use.
@@ -118,15 +131,25 @@ impl Accesses {
                 adopt(line, &forward.login, access);
             }
         }
-        // Where the page listens stays until a restart; without TLS or token it may not be left.
-        if config.http.listen == self.config.http.listen {
-            let changed = self.door.send_if_modified(|current| {
-                let changed = *current != loaded.http;
-                current.clone_from(&loaded.http);
+        let change = |door: &watch::Sender<Door>, new: &Door, used_by: &str| {
+            let changed = door.send_if_modified(|current| {
+                let changed = current != new;
+                current.clone_from(new);
                 changed
             });
             if changed {
-                tracing::info!(used_by = "http", "certificate or token of the page changed");
+                tracing::info!(%used_by, "certificate or token changed");
+            }
+        };
+        // Where page and inputs listen stays until a restart; without TLS or token they may not be
+        // left there.
+        if config.http.listen == self.config.http.listen {
+            change(&self.door, &loaded.http, "http");
+        }
+        for (input, door) in config.tcp.iter().zip(&loaded.tcp) {
+            if let Some((name, current)) = self.inputs.iter().find(|(name, _)| *name == input.name)
+            {
+                change(current, door, name);
             }
         }
         self.loaded = loaded;
@@ -168,8 +191,11 @@ impl Accesses {
                 found.push(info(&line.name, "broker", not_after));
             }
         }
-        if let Some(server) = &self.door.borrow().tls {
-            found.push(info("http", "own", server.certificate.not_after));
+        let inputs = self.inputs.iter().map(|(name, door)| (name.as_str(), door));
+        for (used_by, door) in std::iter::once(("http", &self.door)).chain(inputs) {
+            if let Some(server) = &door.borrow().tls {
+                found.push(info(used_by, "own", server.certificate.not_after));
+            }
         }
         found
     }

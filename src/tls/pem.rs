@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use rustls::CertRevocationListError;
 use rustls::pki_types::pem::{Error as PemError, PemObject};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 
 use super::certificate::Certificate;
@@ -47,6 +48,28 @@ pub fn certificates(source: &Source, pem: &[u8]) -> Result<Vec<CertificateDer<'s
         return Err(pem_fault(source, &PemError::NoItemsFound, "certificate"));
     }
     Ok(found)
+}
+
+/// The lists of revoked certificates of a file, at least one.
+pub fn revocations(
+    source: &Source,
+    pem: &[u8],
+) -> Result<Vec<CertificateRevocationListDer<'static>>, Fault> {
+    const WANTED: &str = "list of revoked certificates (X509 CRL)";
+    let lists: Result<Vec<_>, _> = CertificateRevocationListDer::pem_slice_iter(pem).collect();
+    let lists = lists.map_err(|error| pem_fault(source, &error, WANTED))?;
+    if lists.is_empty() {
+        return Err(pem_fault(source, &PemError::NoItemsFound, WANTED));
+    }
+    Ok(lists)
+}
+
+/// A list that cannot be used.
+pub fn crl_fault(source: &Source, error: &CertRevocationListError) -> Fault {
+    source.fault(
+        format!("holds a list of revoked certificates that cannot be used ({error:?})"),
+        "get it anew from the authority: a whole X509 CRL, version 2",
+    )
 }
 
 /// Certificate, chain and key that belong together.

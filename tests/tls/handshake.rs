@@ -29,7 +29,7 @@ pub fn wants(authority: &Path) -> String {
 
 fn files(ca: &Path, own: Option<&Pair>) -> Files {
     let identity = own.map(|pair| (source(&pair.cert), source(&pair.key)));
-    Files { ca: Some(source(ca)), identity }
+    Files { ca: Some(source(ca)), identity, ..Files::default() }
 }
 
 /// How the connection to this host begins.
