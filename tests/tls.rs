@@ -13,6 +13,8 @@ mod mosquitto;
 mod check;
 #[path = "tls/handshake.rs"]
 mod handshake;
+#[path = "tls/lines.rs"]
+mod lines;
 #[path = "tls/map.rs"]
 mod map;
 #[path = "tls/page.rs"]

@@ -94,8 +94,10 @@ fn acknowledged_lines_survive_kill_9_and_repeats_count_once() {
             serde_json::from_str(&weir.get(&format!("/api/series/{}/m", source.device)).1).unwrap();
         assert_eq!(row["reading"].as_f64(), Some((source.sent - 1) as f64), "{row}");
     }
+    let repeats = weir.metric("weir_readings_dropped_total{reason=\"duplicate\"}");
     eprintln!(
-        "tcp crash: {kills} kills, {sent} readings, {acknowledged} acknowledged before the last life"
+        "tcp crash: {kills} kills, {sent} readings, {acknowledged} acknowledged before the last \
+         life, {repeats} repeats recognised"
     );
     weir.stop();
 }

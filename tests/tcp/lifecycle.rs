@@ -42,6 +42,27 @@ fn a_stop_commits_and_acknowledges_what_has_arrived() {
 }
 
 #[test]
+fn a_stop_takes_what_reached_the_machine_before_it() {
+    let (site, port) = site(None, "value = '/value'\ntime = '/ts'\n", "");
+    let weir = site.start();
+    let mut senders: Vec<Sender> = (0..12).map(|_| Sender::new(port)).collect();
+    weir.counts("weir_tcp_connections{input=\"tcp\"}", 12.0);
+    // While weir stands still its kernel takes lines, and the signal waits with them.
+    weir.signal("STOP");
+    for (number, sender) in senders.iter_mut().enumerate() {
+        let device = format!("d{number}");
+        sender.send((0..500).map(|s| line(&device, f64::from(s), 1.0)).collect::<String>());
+        sender.finish();
+    }
+    weir.signal("TERM");
+    weir.signal("CONT");
+    weir.stop();
+    let weir = site.start();
+    weir.takes(12 * 500);
+    weir.stop();
+}
+
+#[test]
 fn lines_wait_while_the_clock_is_awaited() {
     let (site, port) = site(None, JSON, "");
     let text = std::fs::read_to_string(site.file()).unwrap();
