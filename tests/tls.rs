@@ -19,6 +19,8 @@ mod lines;
 mod map;
 #[path = "tls/page.rs"]
 mod page;
+#[path = "tls/peer.rs"]
+mod peer;
 #[path = "tls/rotation.rs"]
 mod rotation;
 #[path = "tls/secure.rs"]

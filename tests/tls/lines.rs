@@ -3,47 +3,22 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
 use std::path::Path;
-use std::sync::Arc;
-
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
 use crate::authority::{Authority, Pair, VALID, write};
-use crate::daemon::{PATIENCE, Settings, Site};
+use crate::daemon::{Settings, Site};
 use crate::mosquitto::{Mosquitto, free_port};
+use crate::peer::{Peer, peer};
 
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 const LINE: &str = "{\"device\":\"d\",\"metric\":\"m\",\"value\":1,\"ts\":1767225600}\n";
 
-type Lines = StreamOwned<ClientConnection, TcpStream>;
-
-/// A connection to this port, verified against this authority, as this client.
-fn connect(port: u16, ca: &Path, own: Option<&Pair>) -> Lines {
-    let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_file(ca).unwrap()).unwrap();
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots);
-    let config = match own {
-        None => config.with_no_client_auth(),
-        Some(pair) => {
-            let chain = vec![CertificateDer::from_pem_file(&pair.cert).unwrap()];
-            let key = PrivateKeyDer::from_pem_file(&pair.key).unwrap();
-            config.with_client_auth_cert(chain, key).unwrap()
-        }
-    };
-    let name = ServerName::try_from("localhost").unwrap();
-    let connection = ClientConnection::new(Arc::new(config), name).unwrap();
-    let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    StreamOwned::new(connection, stream)
+/// A connection to this port as this client.
+fn connect(port: u16, ca: &Path, own: Option<&Pair>) -> Peer {
+    peer(port, ca, "localhost", own).unwrap()
 }
 
 /// What comes back for these lines; nothing when the connection ends first.
-fn answer(mut lines: Lines, text: &str) -> String {
+fn answer(mut lines: Peer, text: &str) -> String {
     let mut answer = String::new();
     // Who is refused may be told while it still writes.
     let _ = lines.write_all(text.as_bytes());
