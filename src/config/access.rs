@@ -105,6 +105,36 @@ impl Loaded {
         if faults.is_empty() { Ok(Loaded { mqtt, forwards, http, tcp }) } else { Err(faults) }
     }
 
+    /// Lists of revoked certificates that have an end: where each is named, and its end in Unix
+    /// seconds. `config`: what this was read from.
+    pub fn lists<'a>(&'a self, config: &'a Config) -> Vec<(&'a str, i64)> {
+        let logins = std::iter::once((&config.mqtt.login, &self.mqtt))
+            .chain(config.forwards.iter().map(|forward| &forward.login).zip(&self.forwards));
+        let brokers = logins.filter_map(|(login, access)| {
+            Some((login.files.crl.as_ref()?, access.tls.as_ref()?.list_end?))
+        });
+        let clients = config.tcp.iter().zip(&self.tcp).filter_map(|(input, door)| {
+            let list = input.clients.as_ref()?.crl.as_ref()?;
+            Some((list, door.tls.as_ref()?.list_end?))
+        });
+        brokers.chain(clients).map(|(list, end)| (list.place.as_str(), end)).collect()
+    }
+
+    /// Lists of revoked certificates that have ended at `now` (Unix seconds), in words.
+    pub fn ended_lists(&self, config: &Config, now: i64) -> Vec<String> {
+        let ended = self.lists(config).into_iter().filter(|(_, end)| *end < now);
+        ended
+            .map(|(place, end)| {
+                format!(
+                    "{place}: this list of revoked certificates ended on {}, the clock says {}; get a \
+                     new one from the authority and reload weir (SIGHUP), or set the clock",
+                    moment(end),
+                    moment(now)
+                )
+            })
+            .collect()
+    }
+
     /// Our own certificates. `config`: what this was read from.
     pub fn own<'a>(&'a self, config: &'a Config) -> Vec<Own<'a>> {
         let logins = std::iter::once(("mqtt", &config.mqtt.login, &self.mqtt)).chain(
@@ -198,6 +228,7 @@ pub fn inspect(config: &Config, now: i64) -> Found {
             return found;
         }
     };
+    found.refusals = loaded.ended_lists(config, now);
     for own in loaded.own(config) {
         match judge(&own, now) {
             Some((true, text)) => found.refusals.push(text),

@@ -94,7 +94,8 @@ impl Accesses {
     /// Reads what a new configuration names; [`adopt`](Self::adopt) puts it to use.
     ///
     /// # Errors
-    /// All faults, a line each; among them a new certificate that is not valid now.
+    /// All faults, a line each; among them a new certificate that is not valid now, and a list of
+    /// revoked ones that has ended.
     pub fn prepare(&self, config: &Config) -> Result<Loaded, String> {
         let loaded = Loaded::read(config).map_err(lines)?;
         let before = self.loaded.own(&self.config);
@@ -104,6 +105,7 @@ impl Accesses {
             .iter()
             .filter(|own| before.iter().all(|old| old.certificate != own.certificate))
             .filter_map(|own| judge(own, now).filter(|(bad, _)| *bad).map(|(_, text)| text))
+            .chain(loaded.ended_lists(config, now))
             .collect();
         if bad.is_empty() { Ok(loaded) } else { Err(bad.join("\n")) }
     }
@@ -164,6 +166,9 @@ impl Accesses {
         }
         self.warned = Some(Instant::now());
         let now = tls::now();
+        for text in self.loaded.ended_lists(&self.config, now) {
+            tracing::error!("{text}");
+        }
         for own in self.loaded.own(&self.config) {
             match judge(&own, now) {
                 Some((true, text)) => tracing::error!(used_by = own.used_by, "{text}"),
@@ -184,6 +189,7 @@ impl Accesses {
         for line in std::iter::once(&self.mqtt).chain(&self.forwards) {
             let access = line.access.borrow();
             let Some(client) = &access.tls else { continue };
+            found.extend(client.list_end.map(|end| info(&line.name, "crl", end)));
             if let Some(own) = &client.own {
                 found.push(info(&line.name, "own", own.not_after));
             }
@@ -195,6 +201,7 @@ impl Accesses {
         for (used_by, door) in std::iter::once(("http", &self.door)).chain(inputs) {
             if let Some(server) = &door.borrow().tls {
                 found.push(info(used_by, "own", server.certificate.not_after));
+                found.extend(server.list_end.map(|end| info(used_by, "crl", end)));
             }
         }
         found

@@ -336,7 +336,7 @@ impl Families<'_> {
     fn certificates(&mut self, certificates: &[CertificateInfo]) -> fmt::Result {
         let mut family = self.0.encode_descriptor(
             "weir_tls_certificate_expiry_timestamp_seconds",
-            "End of a certificate in use: our own, or the one of the broker last connected to",
+            "End of a certificate in use: our own, the one of the broker last connected to, or the list of revoked ones",
             None,
             MetricType::Gauge,
         )?;

@@ -121,9 +121,10 @@ pub struct InputInfo {
 /// A certificate in use.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct CertificateInfo {
-    /// `mqtt`, a forward's name, or `http`.
+    /// `mqtt`, a forward's or input's name, or `http`.
     pub used_by: String,
-    /// `own`, or `broker`: the one of the broker last connected to.
+    /// `own`; `broker`: the one of the broker last connected to; `crl`: no certificate, but the list
+    /// of revoked ones that ends first.
     pub whose: &'static str,
     /// Its end, Unix seconds.
     pub not_after: i64,

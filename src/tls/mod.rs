@@ -62,16 +62,23 @@ fn authorities(source: &Source, read: &mut Vec<Vec<u8>>) -> Result<RootCertStore
     Ok(roots)
 }
 
-/// The lists of revoked certificates of a file, if there is one.
-fn revocations(
-    source: Option<&Source>,
-    read: &mut Vec<Vec<u8>>,
-) -> Result<Vec<CertificateRevocationListDer<'static>>, Fault> {
-    let Some(source) = source else { return Ok(Vec::new()) };
-    let bytes = source.read_public()?;
-    let lists = pem::revocations(source, &bytes)?;
-    read.push(bytes);
-    Ok(lists)
+/// What authorities have revoked.
+#[derive(Default)]
+struct Revocations {
+    lists: Vec<CertificateRevocationListDer<'static>>,
+    /// The earliest end of them, Unix seconds.
+    end: Option<i64>,
+}
+
+impl Revocations {
+    /// Those of a file, if there is one; what was read goes to `read` too.
+    fn load(source: Option<&Source>, read: &mut Vec<Vec<u8>>) -> Result<Revocations, Fault> {
+        let Some(source) = source else { return Ok(Revocations::default()) };
+        let bytes = source.read_public()?;
+        let (lists, end) = pem::revocations(source, &bytes)?;
+        read.push(bytes);
+        Ok(Revocations { lists, end })
+    }
 }
 
 fn provider() -> Arc<CryptoProvider> {
@@ -103,6 +110,8 @@ pub struct Client {
     pub own: Option<Certificate>,
     /// Whom we believe, in words.
     pub authority: String,
+    /// When a list of revoked certificates ends, Unix seconds: then nobody is believed any more.
+    pub list_end: Option<i64>,
     seen: Arc<Seen>,
 }
 
@@ -164,14 +173,14 @@ impl Client {
             ),
             only_here: false,
         };
-        let crls = revocations(files.crl.as_ref(), &mut read)?;
+        let revoked = Revocations::load(files.crl.as_ref(), &mut read)?;
         let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider())
-            .with_crls(crls)
+            .with_crls(revoked.lists)
             .enforce_revocation_expiration()
             .build()
             .map_err(|error| match (error, &files.crl) {
                 (VerifierBuilderError::InvalidCrl(error), Some(source)) => {
-                    pem::crl_fault(source, &error)
+                    pem::crl_fault(source, &format!("{error:?}"))
                 }
                 (error, _) => internal(&error),
             })?;
@@ -191,7 +200,14 @@ impl Client {
         };
         config.resumption = Resumption::disabled();
         let fingerprint = fingerprint(read.iter().map(Vec::as_slice));
-        Ok(Client { config: Arc::new(config), fingerprint, own, authority, seen })
+        Ok(Client {
+            config: Arc::new(config),
+            fingerprint,
+            own,
+            authority,
+            list_end: revoked.end,
+            seen,
+        })
     }
 
     /// For the library that connects.
@@ -223,6 +239,8 @@ pub struct Server {
     pub certificate: Certificate,
     /// Clients must have a certificate.
     pub knows_clients: bool,
+    /// As [`Client::list_end`].
+    pub list_end: Option<i64>,
     fingerprint: u64,
 }
 
@@ -254,18 +272,20 @@ impl Server {
         let internal = |error: &dyn fmt::Display| {
             cert.fault(format!("TLS cannot be set up: {error}"), "this is a fault of weir, tell it")
         };
+        let mut list_end = None;
         let verifier = match clients {
             None => WebPkiClientVerifier::no_client_auth(),
             Some(clients) => {
                 let roots = Arc::new(authorities(&clients.ca, &mut read)?);
-                let crls = revocations(clients.crl.as_ref(), &mut read)?;
+                let revoked = Revocations::load(clients.crl.as_ref(), &mut read)?;
+                list_end = revoked.end;
                 WebPkiClientVerifier::builder_with_provider(roots, provider())
-                    .with_crls(crls)
+                    .with_crls(revoked.lists)
                     .enforce_revocation_expiration()
                     .build()
                     .map_err(|error| match (error, &clients.crl) {
                         (VerifierBuilderError::InvalidCrl(error), Some(source)) => {
-                            pem::crl_fault(source, &error)
+                            pem::crl_fault(source, &format!("{error:?}"))
                         }
                         (error, _) => internal(&error),
                     })?
@@ -285,6 +305,7 @@ impl Server {
             config: Arc::new(config),
             certificate: identity.certificate,
             knows_clients: clients.is_some(),
+            list_end,
             fingerprint: fingerprint(read.iter().map(Vec::as_slice)),
         })
     }
