@@ -833,7 +833,7 @@ fn the_examples_load_without_warnings() {
         assert_eq!(config.warnings, Vec::<String>::new(), "{}", path.display());
         loaded += 1;
     }
-    assert_eq!(loaded, 5);
+    assert_eq!(loaded, 6);
 }
 
 /// Uncommenting the start configuration must give a good one: its comments are promises.

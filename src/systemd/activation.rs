@@ -63,7 +63,8 @@ impl Sockets {
                 let known: Vec<String> =
                     known.iter().map(|name| format!("FileDescriptorName={name}")).collect();
                 return Err(format!(
-                    "the service manager gave a socket named {name:?}: set {}",
+                    "the service manager gave a socket named {name:?}: set {}, or write a [[tcp]] \
+                     table with this name",
                     known.join(" or ")
                 ));
             }
