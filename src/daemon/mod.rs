@@ -490,7 +490,8 @@ fn begin_stop(
     // The queue may be full for a moment; the pipeline is emptying it.
     std::thread::spawn(move || {
         let _ = read.map(|read| read.recv_timeout(STOP_READING));
-        events.send(Event::Stop)
+        // The pipeline may have ended by itself.
+        let _ = events.send(Event::Stop);
     });
 }
 
