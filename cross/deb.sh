@@ -4,6 +4,7 @@
 # man pages, completions, bill of materials and licences; then asks lintian. Prints path and size.
 #
 # WEIR_DEB_VERSION: another version for the package (tests of upgrades).
+# WEIR_MAINTAINER: "Name <address>" of whoever is responsible for the package; default: Cargo.toml's.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export PATH=$PATH:${CARGO_HOME:-$HOME/.cargo}/bin
@@ -55,6 +56,8 @@ if [ -n "${WEIR_DEB_VERSION:-}" ]; then
     version=$WEIR_DEB_VERSION
     sed -i "1s/(.*)/($version)/" "$stage/changelog"
 fi
+maintainer=${WEIR_MAINTAINER:-$(sed -n 's/^maintainer = "\(.*\)"$/\1/p' Cargo.toml)}
+sed -i "s/^ -- .*>  / -- ${maintainer//[\/&]/\\&}  /" "$stage/changelog"
 for file in THIRD-PARTY weir.cdx.json; do gzip -9n <"$stage/$file" >"$stage/$file.gz"; done
 # Debian's name for it.
 gzip -9n <CHANGELOG.md >"$stage/changelog.gz"
@@ -66,7 +69,8 @@ glibc=$(readelf -W --version-info "$binary" | grep -o 'GLIBC_[0-9.]*' | sort -uV
 
 deb=target/debian/weir_${version}_$arch.deb
 rm -f "$deb"
-cargo deb --quiet --no-build --no-strip --target "$target" --deb-version "$version" --output "$deb"
+cargo deb --quiet --no-build --no-strip --target "$target" --deb-version "$version" \
+    --maintainer "$maintainer" --output "$deb"
 # As root it says that it should not be; it reads the package and runs nothing of it.
 lintian --allow-root --fail-on error,warning --tag-display-limit 0 "$deb"
 echo "$deb: $(stat -c %s "$deb") bytes, $glibc"

@@ -1,6 +1,6 @@
 //! `weir`: edge analytics. A reading's way, in module order:
 //!
-//! 1. [`receiver`] takes MQTT messages and owes their acknowledgement;
+//! 1. [`receiver`] takes MQTT messages and lines over TCP and owes their acknowledgement;
 //! 2. [`decoder`] turns payloads into readings, finite and with exact times;
 //! 3. [`batch`] gathers them into micro-batches and holds the event-time pieces (order, windows, panes);
 //! 4. [`journal`] makes the batch durable as one frame, the only commit; only then is anything acknowledged;
@@ -34,6 +34,7 @@ pub mod publisher;
 pub mod receiver;
 pub mod secret;
 pub mod seglog;
+pub mod socket;
 pub mod state;
 pub mod systemd;
 pub mod tls;

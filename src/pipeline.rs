@@ -18,14 +18,16 @@ use crate::batch::builder::{Builder, Owed};
 use crate::batch::close::Gathered;
 use crate::batch::delivery::{Unproven, hash_of};
 use crate::config::ForwardKind;
-use crate::decoder::Fault;
+use crate::decoder::{Decoder, Fault};
 use crate::engine::{ConfigError, CoreConfig, Dirty, Engine, Meta, StepOutput, UnitChunk};
 use crate::journal::frame::{Delivery, Frame, FrameError, FrameFit};
 use crate::output::{Kinded, Record};
 use crate::reading::{
     AttendedTime, DropCounts, DropReason, EventTime, ProcessingTime, SECOND, SeriesId,
 };
+use crate::receiver::lines::Lines;
 use crate::receiver::router::Router;
+use crate::receiver::topic::Captures;
 
 /// Units written by one checkpoint at most; more dirty ones follow in the next.
 const SLICE_UNITS: usize = 4000;
@@ -438,14 +440,26 @@ impl<S: Storage> Pipeline<S> {
             return None;
         }
         let (engine, builder) = (&self.engine, &mut self.builder);
-        let outcome =
-            routed.decoder.decode(&routed.captures, message.payload, message.arrival, &mut |d| {
-                builder.reading(engine, (d.device, d.metric), d.time, d.value, d.dedup);
-            });
-        if !outcome.drops.is_empty() {
-            self.builder.drops(&outcome.drops);
+        let payload = (message.payload, message.arrival);
+        gather(engine, builder, routed.decoder, &routed.captures, payload)
+    }
+
+    /// Takes lines of the input with this index into the open batch; they came at monotonic `now`.
+    /// Returns the first thing that was wrong with them, for the log.
+    pub fn deliver_lines(&mut self, input: usize, lines: &Lines, now: i64) -> Option<Fault> {
+        // Even where there is nothing to decode: what came before must be committed before
+        // these may be called durable.
+        self.builder.message(now, lines.bytes());
+        self.builder.drops(&lines.drops);
+        let mut fault = lines.fault.clone();
+        let Some(decoder) = self.router.lines(input) else { return fault };
+        for payload in lines.iter() {
+            self.builder.count_message();
+            let (engine, builder) = (&self.engine, &mut self.builder);
+            let found = gather(engine, builder, decoder, &Captures::NONE, payload);
+            fault = fault.or(found);
         }
-        outcome.fault
+        fault
     }
 
     /// Takes the result of a background fit, to go with the next frame. There is never a frame for
@@ -586,6 +600,23 @@ impl<S: Storage> Pipeline<S> {
     pub fn is_checkpointing(&self) -> bool {
         self.checkpoint.running.is_some()
     }
+}
+
+/// Decodes a payload that came at a time into the open batch.
+fn gather(
+    engine: &Engine,
+    builder: &mut Builder,
+    decoder: &Decoder,
+    captures: &Captures<'_>,
+    (payload, arrival): (&[u8], EventTime),
+) -> Option<Fault> {
+    let outcome = decoder.decode(captures, payload, arrival, &mut |d| {
+        builder.reading(engine, (d.device, d.metric), d.time, d.value, d.dedup);
+    });
+    if !outcome.drops.is_empty() {
+        builder.drops(&outcome.drops);
+    }
+    outcome.fault
 }
 
 /// A batch's records that go upstream, as JSON lines; `None` when there are none.

@@ -25,6 +25,7 @@ const PURE: &[&str] = &[
     "src/journal/",
     "src/output.rs",
     "src/decoder/",
+    "src/receiver/lines.rs",
     "src/receiver/topic.rs",
     "src/receiver/router.rs",
     "src/pipeline.rs",

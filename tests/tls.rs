@@ -13,10 +13,14 @@ mod mosquitto;
 mod check;
 #[path = "tls/handshake.rs"]
 mod handshake;
+#[path = "tls/lines.rs"]
+mod lines;
 #[path = "tls/map.rs"]
 mod map;
 #[path = "tls/page.rs"]
 mod page;
+#[path = "tls/peer.rs"]
+mod peer;
 #[path = "tls/rotation.rs"]
 mod rotation;
 #[path = "tls/secure.rs"]

@@ -26,6 +26,11 @@ pub fn run(_: &Args, path: Option<&Path>) -> Result<(), Failure> {
             report.refusals.push(format!("[[mqtt.subscribe]] number {}: {fault}", index + 1));
         }
     }
+    for input in &config.tcp {
+        if let Err(fault) = Router::default().with_lines([&input.lines]) {
+            report.refusals.push(format!("[[tcp]] {}: {fault}", input.name));
+        }
+    }
     print(&report.to_string())?;
     if report.ok() { Ok(()) } else { Err(Failure::Config(String::new())) }
 }

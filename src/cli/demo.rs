@@ -97,7 +97,7 @@ pub fn run(args: &Args, _: Option<&Path>) -> Result<(), Failure> {
         path: None,
         clock,
         stop: stopped,
-        socket: None,
+        sockets: Default::default(),
         started: Box::new(move |page, status| {
             *keep.lock().unwrap_or_else(PoisonError::into_inner) = Some(status);
             let page = page.map(|page| format!("  page          {page}\n"));

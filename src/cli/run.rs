@@ -21,9 +21,9 @@ pub struct Args {}
 /// A bad configuration; whatever ends the daemon.
 pub fn run(_: &Args, path: Option<&Path>) -> Result<(), Failure> {
     // First: it changes the environment, which only a process without threads may.
-    let socket =
-        Sockets::from_env().and_then(|sockets| sockets.only("http")).map_err(Failure::Runtime)?;
+    let sockets = Sockets::from_env().map_err(Failure::Runtime)?;
     let config = load_config(path)?;
+    let sockets = sockets.by_name(&daemon::socket_names(&config)).map_err(Failure::Runtime)?;
     logging::init(&config.log).map_err(Failure::Usage)?;
     for warning in &config.warnings {
         tracing::warn!("{warning}");
@@ -42,7 +42,7 @@ pub fn run(_: &Args, path: Option<&Path>) -> Result<(), Failure> {
         path: Some(config_path(path).to_owned()),
         clock: Clock::system(),
         stop: stopped,
-        socket,
+        sockets,
         started: Box::new(|page, _| {
             if let Some(page) = page {
                 tracing::info!("page and metrics at {page}");

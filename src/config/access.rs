@@ -5,20 +5,28 @@
 
 use super::{Config, Login};
 use crate::mqtt::Access;
-use crate::secret::Fault;
+use crate::secret::{Fault, Source};
 use crate::tls::certificate::moment;
 use crate::tls::{self, Certificate, Validity};
 
 /// Shortest token for the page, in bytes: 16 of a random generator's characters cannot be guessed.
 const TOKEN_BYTES_MIN: usize = 16;
 
-/// What a visitor of the page meets.
+/// What a visitor of the page meets, or who sends lines.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Door {
-    /// HTTPS.
+    /// TLS.
     pub tls: Option<tls::Server>,
     /// What visitors must know.
     pub token: Option<Token>,
+}
+
+impl Door {
+    /// Whether it may stand open beyond this machine: nobody reads along, and it is known who
+    /// comes.
+    pub fn is_guarded(&self) -> bool {
+        self.tls.as_ref().is_some_and(|tls| tls.knows_clients || self.token.is_some())
+    }
 }
 
 /// A token that does not show itself.
@@ -52,11 +60,13 @@ pub struct Loaded {
     pub forwards: Vec<Access>,
     /// The page.
     pub http: Door,
+    /// Each `[[tcp]]`, in order.
+    pub tcp: Vec<Door>,
 }
 
 /// One of our own certificates: what it is used for, and where it is named.
 pub struct Own<'a> {
-    /// `mqtt`, the forward's name, or `http`.
+    /// `mqtt`, the forward's or input's name, or `http`.
     pub used_by: &'a str,
     /// `weir.toml:3:12: [mqtt] cert_file`.
     pub place: &'a str,
@@ -79,11 +89,50 @@ impl Loaded {
         };
         let mqtt = take(&config.mqtt.login);
         let forwards = config.forwards.iter().map(|forward| take(&forward.login)).collect();
-        let http = door(config).unwrap_or_else(|found| {
-            faults.extend(found);
-            Door::default()
+        let mut open = |door: Result<Door, Vec<Fault>>| {
+            door.unwrap_or_else(|found| {
+                faults.extend(found);
+                Door::default()
+            })
+        };
+        let page = &config.http;
+        // Even where `listen` is "off": the service manager's socket takes its place.
+        let http = open(door(&page.tls, &None, &page.token, tls::Protocol::Http));
+        let inputs = config.tcp.iter();
+        let tcp = inputs
+            .map(|input| open(door(&input.tls, &input.clients, &input.token, tls::Protocol::Lines)))
+            .collect();
+        if faults.is_empty() { Ok(Loaded { mqtt, forwards, http, tcp }) } else { Err(faults) }
+    }
+
+    /// Lists of revoked certificates that have an end: where each is named, and its end in Unix
+    /// seconds. `config`: what this was read from.
+    pub fn lists<'a>(&'a self, config: &'a Config) -> Vec<(&'a str, i64)> {
+        let logins = std::iter::once((&config.mqtt.login, &self.mqtt))
+            .chain(config.forwards.iter().map(|forward| &forward.login).zip(&self.forwards));
+        let brokers = logins.filter_map(|(login, access)| {
+            Some((login.files.crl.as_ref()?, access.tls.as_ref()?.list_end?))
         });
-        if faults.is_empty() { Ok(Loaded { mqtt, forwards, http }) } else { Err(faults) }
+        let clients = config.tcp.iter().zip(&self.tcp).filter_map(|(input, door)| {
+            let list = input.clients.as_ref()?.crl.as_ref()?;
+            Some((list, door.tls.as_ref()?.list_end?))
+        });
+        brokers.chain(clients).map(|(list, end)| (list.place.as_str(), end)).collect()
+    }
+
+    /// Lists of revoked certificates that have ended at `now` (Unix seconds), in words.
+    pub fn ended_lists(&self, config: &Config, now: i64) -> Vec<String> {
+        let ended = self.lists(config).into_iter().filter(|(_, end)| *end < now);
+        ended
+            .map(|(place, end)| {
+                format!(
+                    "{place}: this list of revoked certificates ended on {}, the clock says {}; get a \
+                     new one from the authority and reload weir (SIGHUP), or set the clock",
+                    moment(end),
+                    moment(now)
+                )
+            })
+            .collect()
     }
 
     /// Our own certificates. `config`: what this was read from.
@@ -101,6 +150,12 @@ impl Loaded {
         if let (Some(server), Some((cert, _))) = (&self.http.tls, &config.http.tls) {
             let certificate = &server.certificate;
             found.push(Own { used_by: "http", place: &cert.place, certificate });
+        }
+        for (input, door) in config.tcp.iter().zip(&self.tcp) {
+            if let (Some(server), Some((cert, _))) = (&door.tls, &input.tls) {
+                let (used_by, certificate) = (input.name.as_str(), &server.certificate);
+                found.push(Own { used_by, place: &cert.place, certificate });
+            }
         }
         found
     }
@@ -125,15 +180,18 @@ fn login_access(login: &Login) -> Result<Access, Vec<Fault>> {
     }
 }
 
-fn door(config: &Config) -> Result<Door, Vec<Fault>> {
+fn door(
+    tls: &Option<(Source, Source)>,
+    clients: &Option<tls::Clients>,
+    token: &Option<Source>,
+    protocol: tls::Protocol,
+) -> Result<Door, Vec<Fault>> {
     let mut faults = Vec::new();
-    if config.http.listen.is_none() {
-        return Ok(Door::default());
-    }
-    let tls = config.http.tls.as_ref().and_then(|(cert, key)| {
-        tls::Server::load(cert, key).map_err(|fault| faults.push(fault)).ok()
+    let tls = tls.as_ref().and_then(|(cert, key)| {
+        let server = tls::Server::load((cert, key), clients.as_ref(), protocol);
+        server.map_err(|fault| faults.push(fault)).ok()
     });
-    let token = config.http.token.as_ref().and_then(|source| {
+    let token = token.as_ref().and_then(|source| {
         let text = source.read_line().map_err(|fault| faults.push(fault)).ok()?;
         // What a header can carry, and what nobody guesses.
         let good = text.len() >= TOKEN_BYTES_MIN && text.bytes().all(|b| b.is_ascii_graphic());
@@ -170,6 +228,7 @@ pub fn inspect(config: &Config, now: i64) -> Found {
             return found;
         }
     };
+    found.refusals = loaded.ended_lists(config, now);
     for own in loaded.own(config) {
         match judge(&own, now) {
             Some((true, text)) => found.refusals.push(text),

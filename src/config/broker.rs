@@ -202,7 +202,7 @@ pub(super) fn identity(r: &TableReader<'_, '_>, example: &str) -> Option<(Source
 
 fn tls_files(r: &TableReader<'_, '_>, tls: bool) -> tls::Files {
     if !tls {
-        for key in ["ca_file", "cert_file", "key_file"] {
+        for key in ["ca_file", "crl_file", "cert_file", "key_file"] {
             if let Some(at) = r.any(key) {
                 let mend = "write url = \"mqtts://HOST:8883\", or remove it";
                 r.cx.fault(&at.spot, "has no effect without TLS", mend);
@@ -210,7 +210,8 @@ fn tls_files(r: &TableReader<'_, '_>, tls: bool) -> tls::Files {
         }
     }
     let ca = r.text("ca_file", "\"/etc/weir/ca.pem\"").and_then(|at| source(r, at));
-    tls::Files { ca, identity: identity(r, "client") }
+    let crl = r.text("crl_file", "\"/etc/weir/ca.crl\"").and_then(|at| source(r, at));
+    tls::Files { ca, crl, identity: identity(r, "client") }
 }
 
 /// A topic to publish on: `{gateway}` filled in, no wildcards.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::access;
 use super::units::{about_size, format_duration};
-use super::{Config, Mqtt};
+use super::{Config, Listen, Mqtt};
 use crate::analytics::derive::Expression;
 use crate::analytics::holt_winters::ForecastPlan;
 use crate::analytics::join::ROWS_MAX;
@@ -58,6 +58,11 @@ pub struct MemoryModel {
     pub row: (u64, u64),
     /// An outbox and its client; bytes, besides two messages.
     pub forward: u64,
+    /// A connection of a `[[tcp]]` input, besides two of its longest lines: chunk, buffers, TLS;
+    /// bytes.
+    pub connection: u64,
+    /// Chunks of lines that wait for the pipeline, at most.
+    pub chunks: u64,
     /// A reading in the journal; bytes.
     pub journal_reading: u64,
     /// What a commit writes to the block device besides its readings (frame header, file system
@@ -95,6 +100,8 @@ impl Default for MemoryModel {
             member: 96 + 512 * 16,
             row: (48, 16),
             forward: 2 << 20,
+            connection: 160 << 10,
+            chunks: 32,
             journal_reading: 16,
             commit: 11_000,
             amplification: 1.0,
@@ -145,8 +152,13 @@ impl MemoryModel {
     pub fn total_bytes(&self, config: &Config) -> u64 {
         let forwards: u64 =
             config.forwards.iter().map(|f| self.forward + 2 * f.max_message as u64).sum();
+        let lines = config.tcp.iter().map(|input| {
+            let line = input.lines.max_payload as u64;
+            input.max_connections as u64 * (self.connection + 2 * line) + self.chunks * line
+        });
         self.base
             + self.unacknowledged
+            + lines.sum::<u64>()
             + 2 * config.batch.max_readings as u64 * self.reading
             + u64::from(config.series.max_series) * self.dearest_unit(config)
             + forwards
@@ -345,6 +357,10 @@ fn summary(config: &Config, model: &MemoryModel) -> Vec<String> {
         format!("gateway   {} ({})", config.gateway.id, config.gateway.time_zone.name()),
         format!("reads     {topics} topic(s) at {}", config.mqtt.login.url),
     ];
+    lines.extend(config.tcp.iter().map(|input| {
+        let listen = input.listen.as_ref().map_or("systemd's socket".to_owned(), Listen::to_string);
+        format!("reads     lines at {listen} ({})", input.name)
+    }));
     if config.results.enabled {
         let kinds: Vec<&str> = config.results.kinds.iter().map(|kind| kind.name()).collect();
         lines.push(format!("publishes {} below {}", kinds.join(", "), config.results.prefix));

@@ -68,8 +68,8 @@ pub static ROOT: Keys = Keys {
     table: "",
     form: Form::Table,
     keys: &[
-        "gateway", "batch", "state", "series", "outbox", "clock", "mqtt", "results", "forward",
-        "profile", "device", "alarm", "group", "derive", "http", "log",
+        "gateway", "batch", "state", "series", "outbox", "clock", "mqtt", "tcp", "results",
+        "forward", "profile", "device", "alarm", "group", "derive", "http", "log",
     ],
     refused: &[],
 };
@@ -101,6 +101,7 @@ pub static MQTT: Keys = Keys {
         "username",
         "password_file",
         "ca_file",
+        "crl_file",
         "cert_file",
         "key_file",
         "keep_alive",
@@ -134,6 +135,45 @@ pub static SUBSCRIBE: Keys = keys(
         "max_readings",
     ],
 );
+/// `[[tcp]]`
+pub static TCP: Keys = Keys {
+    table: "tcp",
+    form: Form::List,
+    keys: &[
+        "name",
+        "listen",
+        "cert_file",
+        "key_file",
+        "token_file",
+        "client_ca_file",
+        "client_crl_file",
+        "ack",
+        "max_line",
+        "max_connections",
+        "idle_timeout",
+        "format",
+        "value",
+        "values",
+        "time",
+        "time_unit",
+        "device",
+        "metric",
+        "records",
+        "map",
+        "missing",
+        "dedup",
+        "max_readings",
+    ],
+    refused: &[
+        (
+            "token",
+            "secrets do not belong in the configuration",
+            "put it into a file that only weir can read and write token_file = \"/etc/weir/tcp.token\"",
+        ),
+        ("max_payload", "a payload here is a line", "write max_line"),
+        ("topics", "a line has no topic", "name device and metric by pointers into the line"),
+    ],
+};
 /// `[results]`
 pub static RESULTS: Keys =
     keys("results", Form::Table, &["enabled", "prefix", "format", "min_interval", "kinds"]);
@@ -153,6 +193,7 @@ pub static FORWARD: Keys = Keys {
         "username",
         "password_file",
         "ca_file",
+        "crl_file",
         "cert_file",
         "key_file",
         "qos",
@@ -288,7 +329,7 @@ pub static HTTP: Keys = Keys {
 pub static LOG: Keys = keys("log", Form::Table, &["level", "format"]);
 
 /// All tables, in the order of the reference.
-pub static ALL: [&Keys; 27] = [
+pub static ALL: [&Keys; 28] = [
     &ROOT,
     &GATEWAY,
     &BATCH,
@@ -298,6 +339,7 @@ pub static ALL: [&Keys; 27] = [
     &CLOCK,
     &MQTT,
     &SUBSCRIBE,
+    &TCP,
     &RESULTS,
     &FORWARD,
     &PROFILE,

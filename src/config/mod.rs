@@ -20,12 +20,14 @@ mod explain;
 mod fault;
 mod group;
 pub mod keys;
+mod listen;
 mod patch;
 mod profile;
 mod reader;
 pub mod sections;
 mod stations;
 mod subscribe;
+mod tcp;
 mod topics;
 mod tree;
 pub mod units;
@@ -62,6 +64,8 @@ pub struct Config {
     pub clock: Clock,
     /// The site's broker and what is read from it.
     pub mqtt: Mqtt,
+    /// Inputs of lines, in file order.
+    pub tcp: Vec<Tcp>,
     /// What is published for the site.
     pub results: Results,
     /// The ways upstream.
@@ -186,8 +190,16 @@ fn compose(cx: &Context<'_>, tree: &Table) -> Config {
     if outbox_written && placed.is_empty() {
         cx.warn("[outbox] is not used: there is no [[forward]]".to_owned());
     }
-    if mqtt.subscribe.is_empty() {
-        cx.warn("there is no [[mqtt.subscribe]]: nothing is read from the broker".to_owned());
+    let tcp = tcp::inputs(&root);
+    if mqtt.subscribe.is_empty() && tcp.is_empty() {
+        cx.warn("there is no [[mqtt.subscribe]] and no [[tcp]]: nothing is read".to_owned());
+    }
+    if results.enabled && !tcp.is_empty() && !root.has("mqtt") {
+        cx.warn(format!(
+            "results go to the broker at {} (the default): write [mqtt] url, or [results] \
+             enabled = false",
+            mqtt.login.url
+        ));
     }
     if !results.enabled && placed.is_empty() {
         cx.warn("results are off and there is no [[forward]]: nothing leaves weir".to_owned());
@@ -201,6 +213,7 @@ fn compose(cx: &Context<'_>, tree: &Table) -> Config {
         outbox,
         clock: stations::clock(&root),
         mqtt,
+        tcp,
         results,
         forwards: placed.into_iter().map(|(forward, _)| forward).collect(),
         derives,

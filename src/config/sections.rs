@@ -204,6 +204,49 @@ pub struct Mqtt {
     pub subscribe: Vec<Subscription>,
 }
 
+/// `[[tcp]]`: lines of readings, over TCP or a Unix socket.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tcp {
+    /// In log and metrics, and what the service manager calls its socket; 1 to 32 of `a-z 0-9 - _`,
+    /// each once, not `http`.
+    pub name: String,
+    /// Where; `None`: only where the service manager does.
+    pub listen: Option<Listen>,
+    /// Certificate and key: TLS. What is beyond this machine has it, and `token` or `clients`.
+    pub tls: Option<(Source, Source)>,
+    /// File whose first line must be every connection's first line.
+    pub token: Option<Source>,
+    /// Whose certificates clients must have.
+    pub clients: Option<tls::Clients>,
+    /// What is written back.
+    pub ack: LineAcknowledge,
+    /// Connections at a time; 1 to 1000.
+    pub max_connections: usize,
+    /// A connection that sends nothing for so long is closed.
+    pub idle_timeout: Duration,
+    /// How a line is read; `max_payload` is the longest.
+    pub lines: Subscription,
+}
+
+impl Tcp {
+    /// Whether the other is the same but for how lines are read and for the files that it names:
+    /// only those change without a restart.
+    pub fn same_door(&self, other: &Tcp) -> bool {
+        let lines = Subscription { max_payload: other.lines.max_payload, ..self.lines.clone() };
+        let (tls, token, clients) = (self.tls.clone(), self.token.clone(), self.clients.clone());
+        *self == Tcp { lines, tls, token, clients, ..other.clone() }
+    }
+}
+
+/// What is written back to who sends lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LineAcknowledge {
+    /// Nothing.
+    Off,
+    /// `ok N`: the connection's first N lines are on disk.
+    Line,
+}
+
 /// When messages are acknowledged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Acknowledge {
@@ -306,7 +349,7 @@ pub struct Http {
     pub token: Option<Source>,
 }
 
-/// Where the page listens.
+/// Where the page or an input listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Listen {
     /// TCP.

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::hash::Hasher;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use super::keys;
+use super::listen::{Listener, Where};
 use super::reader::{At, TableReader};
 use super::sections::*;
 use super::tree::Value;
@@ -187,6 +187,16 @@ pub(super) fn clock(root: &TableReader<'_, '_>) -> Clock {
     }
 }
 
+const PAGE: Listener = Listener {
+    what: "the page",
+    address: "127.0.0.1:9377",
+    path: "/run/weir/http.sock",
+    word: "off",
+    guard: "TLS and a token",
+    keys: "cert_file, key_file and token_file",
+    before: " behind a proxy",
+};
+
 pub(super) fn http(root: &TableReader<'_, '_>) -> Http {
     let r = root.section("http", &keys::HTTP);
     let at = r.text("listen", "\"127.0.0.1:9377\"");
@@ -194,49 +204,13 @@ pub(super) fn http(root: &TableReader<'_, '_>) -> Http {
     let token = token.and_then(|at| super::broker::source(&r, at));
     let tls = super::broker::identity(&r, "page");
     let default = Http { tls, token, ..Http::default() };
-    let Some(at) = at else { return default };
-    if at.value == "off" {
-        return Http { listen: None, ..default };
-    }
-    if let Some(path) = at.value.strip_prefix("unix:") {
-        // The longest that a socket's address can hold, and the zero behind it.
-        if path.starts_with('/') && path.len() < 108 && !path.ends_with('/') {
-            return Http { listen: Some(Listen::Unix(PathBuf::from(path))), ..default };
-        }
-        r.cx.fault(
-            &at.spot,
-            "needs an absolute path of at most 107 bytes behind unix:",
-            "write e.g. \"unix:/run/weir/http.sock\"",
-        );
-        return default;
-    }
-    match at.value.parse::<SocketAddr>() {
-        Ok(address) => {
-            let guarded = r.has("cert_file") && r.has("token_file");
-            if !address.ip().is_loopback() && !guarded {
-                let home: IpAddr = match address.ip() {
-                    IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
-                    IpAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
-                };
-                r.cx.fault(
-                    &at.spot,
-                    "beyond this machine the page needs TLS and a token",
-                    format!(
-                        "write cert_file, key_file and token_file, or \"{}\", or \
-                         \"unix:/run/weir/http.sock\" behind a proxy",
-                        SocketAddr::new(home, address.port())
-                    ),
-                );
-            }
-            return Http { listen: Some(Listen::Tcp(address)), ..default };
-        }
-        Err(_) => r.cx.fault(
-            &at.spot,
-            "must be an address with a port, unix:/PATH, or \"off\"",
-            "write e.g. \"127.0.0.1:9377\"",
-        ),
-    }
-    default
+    let guarded = r.has("cert_file") && r.has("token_file");
+    let listen = match at.and_then(|at| PAGE.read(&r, at, guarded)) {
+        Some(Where::At(listen)) => Some(listen),
+        Some(Where::Nowhere) => None,
+        None => default.listen.clone(),
+    };
+    Http { listen, ..default }
 }
 
 pub(super) fn log(root: &TableReader<'_, '_>) -> Log {

@@ -54,7 +54,36 @@ fn subscription(r: &TableReader<'_, '_>) -> Subscription {
             _ => {}
         }
     }
+    let max_payload = r.size("max_payload", 1..=64 << 20, "256KiB");
+    let payload = payload(r, &Carrier::Topics(topics.as_deref().unwrap_or_default()));
+    Subscription {
+        topics: topics.unwrap_or_default().into_iter().map(|at| at.value).collect(),
+        qos: qos.map_or(default.qos, |at| at.value as u8),
+        retained: r.boolean("retained").is_some_and(|at| at.value),
+        max_payload: max_payload.map_or(default.max_payload, |at| at.value as usize),
+        ..payload
+    }
+}
+
+/// What payloads come in.
+pub(super) enum Carrier<'a> {
+    /// Messages on these topics, whose levels may name device and metric.
+    Topics(&'a [At<String>]),
+    /// Lines without anything around them.
+    Lines,
+}
+
+/// How payloads are read: everything but what concerns the carrier alone.
+pub(super) fn payload(r: &TableReader<'_, '_>, carrier: &Carrier<'_>) -> Subscription {
+    let default = Subscription::default();
+    let lines = matches!(carrier, Carrier::Lines);
     let format = r.choice("format", &FORMATS, &FORMATS_LATER);
+    if let Some(at) = &format
+        && lines
+        && at.value == Format::Cbor
+    {
+        r.cx.fault(&at.spot, "has no lines", "write \"json\", \"csv\" or \"text\"");
+    }
     let format = format.map_or(Format::Json, |at| at.value);
     let pointers = matches!(format, Format::Json | Format::Cbor);
     let values = values(r, format);
@@ -64,7 +93,7 @@ fn subscription(r: &TableReader<'_, '_>) -> Subscription {
         let what = "has no effect without time: readings get their arrival time";
         r.cx.fault(&at.spot, what, "write e.g. time = \"/ts\", or remove time_unit");
     }
-    let device = name(r, "device", &default.device, &topics, pointers);
+    let device = name(r, "device", carrier, format);
     let several = matches!(values, Values::Named(_) | Values::All);
     let metric = if several {
         if let Some(at) = r.any("metric") {
@@ -73,8 +102,11 @@ fn subscription(r: &TableReader<'_, '_>) -> Subscription {
         }
         default.metric.clone()
     } else {
-        name(r, "metric", &default.metric, &topics, pointers)
+        name(r, "metric", carrier, format)
     };
+    if lines && format == Format::Csv {
+        numbered_columns(r);
+    }
     let records = r.text("records", "\"/readings\"").and_then(|at| {
         if !pointers {
             let what = "is for json and cbor";
@@ -91,11 +123,8 @@ fn subscription(r: &TableReader<'_, '_>) -> Subscription {
         let what = "cannot recognise repeats by their arrival time";
         r.cx.fault(&at.spot, what, "write e.g. time = \"/ts\", or dedup = \"off\"");
     }
-    let max_payload = r.size("max_payload", 1..=64 << 20, "256KiB");
     let max_readings = r.integer("max_readings", 1..=1_000_000, 10_000);
     Subscription {
-        topics: topics.unwrap_or_default().into_iter().map(|at| at.value).collect(),
-        qos: qos.map_or(default.qos, |at| at.value as u8),
         format,
         values,
         time,
@@ -105,10 +134,45 @@ fn subscription(r: &TableReader<'_, '_>) -> Subscription {
         records,
         map: map(r),
         missing: missing(r),
-        retained: r.boolean("retained").is_some_and(|at| at.value),
         dedup: dedup.map_or(default.dedup, |at| at.value),
-        max_payload: max_payload.map_or(default.max_payload, |at| at.value as usize),
         max_readings: max_readings.map_or(default.max_readings, |at| at.value as usize),
+        ..default
+    }
+}
+
+/// Lines of CSV are read one by one, so none of them can name the columns of the others.
+fn numbered_columns(r: &TableReader<'_, '_>) {
+    const WHAT: &str = "each line is read by itself, without a header";
+    const MEND: &str = "number the columns from 0: \"0\"";
+    let named = |text: &str| {
+        let text = text.strip_prefix('/').unwrap_or(text);
+        !text.is_empty() && !text.bytes().all(|byte| byte.is_ascii_digit())
+    };
+    for key in ["time", "value", "device", "metric"] {
+        // A device or metric without a slash is its name.
+        let column = |text: &str| ["time", "value"].contains(&key) || text.starts_with('/');
+        if let Some(at) = r.any(key)
+            && let Value::Text(text) = &at.value.value
+            && column(text)
+            && named(text)
+        {
+            r.cx.fault(&at.spot, WHAT, MEND);
+        }
+    }
+    let Some(at) = r.any("values") else { return };
+    let all_numbered = match &at.value.value {
+        Value::Table(_) => {
+            r.dictionary("values", "{ temperature = \"2\" }").is_none_or(|named_values| {
+                named_values
+                    .value
+                    .iter()
+                    .all(|(_, at)| !matches!(&at.value.value, Value::Text(text) if named(text)))
+            })
+        }
+        _ => false,
+    };
+    if !all_numbered {
+        r.cx.fault(&at.spot, WHAT, "number the columns from 0: { temperature = \"2\" }");
     }
 }
 
@@ -183,19 +247,32 @@ fn captures(template: &str) -> Option<Vec<&str>> {
     Some(names)
 }
 
-/// `device` or `metric`: a pointer into the payload, or a text with names from the topics.
+/// `device` or `metric`: a pointer into the payload, or a text with names from the topics. Absent:
+/// the topics' name of the same word; in lines of JSON the pointer of the same word.
 fn name(
     r: &TableReader<'_, '_>,
     key: &'static str,
-    default: &str,
-    topics: &Option<Vec<At<String>>>,
-    pointers: bool,
+    carrier: &Carrier<'_>,
+    format: Format,
 ) -> String {
+    let pointers = matches!(format, Format::Json | Format::Cbor);
+    let default = match carrier {
+        Carrier::Topics(_) => format!("{{{key}}}"),
+        Carrier::Lines if format == Format::Csv => "/0".to_owned(),
+        Carrier::Lines if format == Format::Text => format!("my-{key}"),
+        Carrier::Lines => format!("/{key}"),
+    };
     let at = r.text(key, &format!("\"{default}\""));
-    if r.has(key) && at.is_none() {
-        return default.to_owned();
+    if at.is_none() {
+        let known = pointers || matches!(carrier, Carrier::Topics(_));
+        if !known && !r.has(key) {
+            r.missing(key, &format!("\"{default}\""));
+        }
+        if r.has(key) || !known {
+            return default;
+        }
     }
-    let text = at.as_ref().map_or(default, |at| &at.value).to_owned();
+    let text = at.as_ref().map_or(&default, |at| &at.value).to_owned();
     if pointers && text.starts_with('/') {
         return text;
     }
@@ -205,9 +282,19 @@ fn name(
             let what = "must be a JSON pointer or a text with names in braces".to_owned();
             fault(&at.spot, what, format!("write e.g. \"{default}\""));
         }
-        return default.to_owned();
+        return default;
     };
-    for topic in topics.iter().flatten() {
+    let topics = match carrier {
+        Carrier::Topics(topics) => *topics,
+        Carrier::Lines => {
+            if let (Some(at), Some(absent)) = (&at, names.first()) {
+                let what = format!("a line has no topic, so there is no {{{absent}}}");
+                fault(&at.spot, what, format!("write e.g. \"{default}\""));
+            }
+            return text;
+        }
+    };
+    for topic in topics {
         let known = captures(&topic.value).unwrap_or_default();
         let Some(absent) = names.iter().find(|name| !known.contains(*name)) else { continue };
         match &at {

@@ -644,6 +644,83 @@ fn the_page_listens_elsewhere_with_tls_and_token() {
 }
 
 #[test]
+fn inputs_of_lines_are_read_with_what_they_need() {
+    let input = |text: &str| config(&format!("[[tcp]]\n{text}")).tcp[0].clone();
+    let json = input("listen = '127.0.0.1:9378'\nvalue = '/v'");
+    assert_eq!(json.listen, Some(Listen::Tcp("127.0.0.1:9378".parse().unwrap())));
+    assert_eq!((json.lines.device.as_str(), json.lines.metric.as_str()), ("/device", "/metric"));
+    assert_eq!((json.name.as_str(), json.ack), ("tcp", LineAcknowledge::Off));
+    let csv = input(
+        "listen = 'unix:/run/x'\nformat = 'csv'\ntime = '0'\ndevice = '/1'\nmetric = 'power'\nvalue = '2'",
+    );
+    assert_eq!(csv.lines.values, Values::One("2".to_owned()));
+    let text = input("listen = 'systemd'\nformat = 'text'\ndevice = 'd'\nmetric = 'm'");
+    assert_eq!(text.listen, None);
+    let files = "cert_file = '/c'\nkey_file = '/k'\nvalue = '/v'";
+    let token = input(&format!("listen = '0.0.0.0:9378'\n{files}\ntoken_file = '/t'"));
+    assert!(token.tls.is_some() && token.token.is_some());
+    let clients = "client_ca_file = '/ca'\nclient_crl_file = '/crl'";
+    let clients = input(&format!("listen = '[::]:9378'\n{files}\n{clients}"));
+    assert!(clients.clients.is_some_and(|clients| clients.crl.is_some()));
+}
+
+#[test]
+fn faults_of_inputs_of_lines() {
+    let check = |text: &str, fault: &str| {
+        check_fault(&format!("[[tcp]]\nvalue = '/v'\n{text}"), &format!("weir.toml:{fault}"));
+    };
+    check(
+        "listen = '0.0.0.0:9378'",
+        "3:10: [[tcp]] listen = '0.0.0.0:9378': beyond this machine an input needs TLS and a token or client certificates; write cert_file, key_file, and token_file or client_ca_file, or \"127.0.0.1:9378\", or \"unix:/run/weir/tcp.sock\"",
+    );
+    check(
+        "listen = '[::]:9378'\ntoken_file = '/t'",
+        "3:10: [[tcp]] listen = '[::]:9378': beyond this machine an input needs TLS and a token or client certificates; write cert_file, key_file, and token_file or client_ca_file, or \"[::1]:9378\", or \"unix:/run/weir/tcp.sock\"",
+    );
+    check("name = 'plc'", "1:1: [[tcp]] listen: missing; write e.g. listen = \"127.0.0.1:9378\"");
+    let listen = "listen = '127.0.0.1:1'";
+    check(
+        &format!("{listen}\nname = 'http'"),
+        "4:8: [[tcp]] name = 'http': must have 1 to 32 characters of a-z, 0-9, - and _, and not be the page's, http; write e.g. \"tcp\"",
+    );
+    check(
+        &format!("{listen}\nformat = 'cbor'"),
+        "4:10: [[tcp]] format = 'cbor': has no lines; write \"json\", \"csv\" or \"text\"",
+    );
+    check(
+        &format!("{listen}\ndevice = '{{device}}'"),
+        "4:10: [[tcp]] device = '{device}': a line has no topic, so there is no {device}; write e.g. \"/device\"",
+    );
+    check(
+        &format!("{listen}\nclient_ca_file = '/ca'"),
+        "4:18: [[tcp]] client_ca_file = '/ca': client certificates come with TLS alone; write cert_file and key_file, or remove it",
+    );
+    check(
+        &format!("{listen}\ntopics = ['a']"),
+        "4:1: [[tcp]] topics: a line has no topic; name device and metric by pointers into the line",
+    );
+    check(
+        "listen = 'off'",
+        "3:10: [[tcp]] listen = 'off': must be an address with a port, unix:/PATH, or \"systemd\"; write e.g. \"127.0.0.1:9378\"",
+    );
+    let two = format!("{listen}\n[[tcp]]\nname = 'b'\nvalue = '/v'\n{listen}");
+    check(
+        &two,
+        "7:10: [[tcp]] listen = '127.0.0.1:1': another [[tcp]] listens there; give each an address of its own",
+    );
+    let csv = |rest: &str| format!("[[tcp]]\n{listen}\nformat = 'csv'\nmetric = 'm'\n{rest}");
+    let named = "each line is read by itself, without a header; number the columns from 0: \"0\"";
+    check_fault(
+        &csv("device = '/id'\nvalue = '1'"),
+        &format!("weir.toml:5:10: [[tcp]] device = '/id': {named}"),
+    );
+    check_fault(
+        &csv("device = 'd'\nvalue = '1'\ntime = 'ts'"),
+        &format!("weir.toml:7:8: [[tcp]] time = 'ts': {named}"),
+    );
+}
+
+#[test]
 fn explain_names_every_value_and_where_it_comes_from() {
     let config = config(
         "[[profile]]\nmatch = { metric = 'temp*' }\nunit = '°C'\nvalid = [-40, 125]\n\
@@ -787,7 +864,7 @@ fn the_examples_load_without_warnings() {
         assert_eq!(config.warnings, Vec::<String>::new(), "{}", path.display());
         loaded += 1;
     }
-    assert_eq!(loaded, 5);
+    assert_eq!(loaded, 6);
 }
 
 /// Uncommenting the start configuration must give a good one: its comments are promises.
@@ -861,6 +938,14 @@ fn place_key(keys: &Keys, key: &str, value: &str) -> String {
                 ("username", "'u'"),
             ];
             format!("[[forward]]\n{}{assignment}", required(&needed))
+        }
+        "tcp" => {
+            let value = if key == "values" { ("listen", "") } else { ("value", "'/v'") };
+            let time = if key == "time_unit" { ("time", "'/t'") } else { value };
+            let mut needed = vec![("listen", "'127.0.0.1:1'"), value, time];
+            needed.retain(|(_, value)| !value.is_empty());
+            needed.dedup();
+            format!("[[tcp]]\n{}{assignment}", required(&needed[..]))
         }
         "profile" => format!("[[profile]]\n{}{assignment}", required(&[("match", "{}")])),
         "group" => {
@@ -953,7 +1038,9 @@ fn the_defaults_of_the_reference_are_the_defaults() {
         absent.warnings.clone_from(&written.warnings);
         let settings = |c: &Config| c.settings("d", "m");
         assert_eq!(settings(&written), settings(&absent), "{section} {key}");
-        if matches!(keys.form, Form::Table) || ["mqtt.subscribe", "forward"].contains(&keys.table) {
+        if matches!(keys.form, Form::Table)
+            || ["mqtt.subscribe", "tcp", "forward"].contains(&keys.table)
+        {
             assert_eq!(written, absent, "{section} {key}");
         }
         compared += 1;

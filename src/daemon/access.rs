@@ -31,6 +31,8 @@ pub struct Accesses {
     mqtt: Line,
     forwards: Vec<Line>,
     door: watch::Sender<Door>,
+    /// Of the inputs of lines, in order, with their names.
+    inputs: Vec<(String, watch::Sender<Door>)>,
     /// What is in use, and the configuration that it was read from.
     loaded: Loaded,
     config: Config,
@@ -54,6 +56,9 @@ impl Accesses {
             mqtt: line("mqtt", &config.mqtt.login, &loaded.mqtt),
             forwards: forwards.map(|(f, access)| line(&f.name, &f.login, access)).collect(),
             door: watch::Sender::new(loaded.http.clone()),
+            inputs: (config.tcp.iter().zip(&loaded.tcp))
+                .map(|(input, door)| (input.name.clone(), watch::Sender::new(door.clone())))
+                .collect(),
             loaded,
             config: config.clone(),
             warned: None,
@@ -78,10 +83,19 @@ impl Accesses {
         self.door.subscribe()
     }
 
+    /// Of the input with this index.
+    pub fn input(&self, index: usize) -> watch::Receiver<Door> {
+        match self.inputs.get(index) {
+            Some((_, door)) => door.subscribe(),
+            None => watch::Sender::new(Door::default()).subscribe(),
+        }
+    }
+
     /// Reads what a new configuration names; [`adopt`](Self::adopt) puts it to use.
     ///
     /// # Errors
-    /// All faults, a line each; among them a new certificate that is not valid now.
+    /// All faults, a line each; among them a new certificate that is not valid now, and a list of
+    /// revoked ones that has ended.
     pub fn prepare(&self, config: &Config) -> Result<Loaded, String> {
         let loaded = Loaded::read(config).map_err(lines)?;
         let before = self.loaded.own(&self.config);
@@ -91,6 +105,7 @@ impl Accesses {
             .iter()
             .filter(|own| before.iter().all(|old| old.certificate != own.certificate))
             .filter_map(|own| judge(own, now).filter(|(bad, _)| *bad).map(|(_, text)| text))
+            .chain(loaded.ended_lists(config, now))
             .collect();
         if bad.is_empty() { Ok(loaded) } else { Err(bad.join("\n")) }
     }
@@ -118,15 +133,25 @@ impl Accesses {
                 adopt(line, &forward.login, access);
             }
         }
-        // Where the page listens stays until a restart; without TLS or token it may not be left.
-        if config.http.listen == self.config.http.listen {
-            let changed = self.door.send_if_modified(|current| {
-                let changed = *current != loaded.http;
-                current.clone_from(&loaded.http);
+        let change = |door: &watch::Sender<Door>, new: &Door, used_by: &str| {
+            let changed = door.send_if_modified(|current| {
+                let changed = current != new;
+                current.clone_from(new);
                 changed
             });
             if changed {
-                tracing::info!(used_by = "http", "certificate or token of the page changed");
+                tracing::info!(%used_by, "certificate or token changed");
+            }
+        };
+        // Where page and inputs listen stays until a restart; without TLS or token they may not be
+        // left there.
+        if config.http.listen == self.config.http.listen {
+            change(&self.door, &loaded.http, "http");
+        }
+        for (input, door) in config.tcp.iter().zip(&loaded.tcp) {
+            if let Some((name, current)) = self.inputs.iter().find(|(name, _)| *name == input.name)
+            {
+                change(current, door, name);
             }
         }
         self.loaded = loaded;
@@ -141,6 +166,9 @@ impl Accesses {
         }
         self.warned = Some(Instant::now());
         let now = tls::now();
+        for text in self.loaded.ended_lists(&self.config, now) {
+            tracing::error!("{text}");
+        }
         for own in self.loaded.own(&self.config) {
             match judge(&own, now) {
                 Some((true, text)) => tracing::error!(used_by = own.used_by, "{text}"),
@@ -161,6 +189,7 @@ impl Accesses {
         for line in std::iter::once(&self.mqtt).chain(&self.forwards) {
             let access = line.access.borrow();
             let Some(client) = &access.tls else { continue };
+            found.extend(client.list_end.map(|end| info(&line.name, "crl", end)));
             if let Some(own) = &client.own {
                 found.push(info(&line.name, "own", own.not_after));
             }
@@ -168,8 +197,12 @@ impl Accesses {
                 found.push(info(&line.name, "broker", not_after));
             }
         }
-        if let Some(server) = &self.door.borrow().tls {
-            found.push(info("http", "own", server.certificate.not_after));
+        let inputs = self.inputs.iter().map(|(name, door)| (name.as_str(), door));
+        for (used_by, door) in std::iter::once(("http", &self.door)).chain(inputs) {
+            if let Some(server) = &door.borrow().tls {
+                found.push(info(used_by, "own", server.certificate.not_after));
+                found.extend(server.list_end.map(|end| info(used_by, "crl", end)));
+            }
         }
         found
     }

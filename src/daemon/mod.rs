@@ -6,6 +6,7 @@
 //! |---|---|
 //! | main | signals, page and metrics, result topics, systemd |
 //! | `receiver` | polls the site's broker, nothing else |
+//! | `tcp` | reads lines of the `[[tcp]]` inputs |
 //! | `pipeline` | [`turn`]: decodes, commits, steps; owns the state |
 //! | `fits` | searches parameters within a budget ([`fits`]) |
 //! | `checkpoint` | writes sled ([`crate::state::disk`]) |
@@ -16,8 +17,8 @@
 pub mod access;
 pub mod fits;
 pub mod input;
-mod page;
 pub mod report;
+mod sockets;
 pub mod turn;
 pub mod watchdog;
 
@@ -42,17 +43,22 @@ use crate::pipeline::Pipeline;
 use crate::publisher;
 use crate::receiver::mqtt::{Received, Receiver};
 use crate::receiver::router::Router;
+use crate::receiver::tcp;
+use crate::socket::Socket;
 use crate::state::disk::{Disk, DiskOptions, OpenedDisk};
 use crate::systemd::Notifier;
-use crate::systemd::activation::Inherited;
 use access::Accesses;
 use report::{Reporter, Results};
+use sockets::InheritedSockets;
+pub use sockets::names as socket_names;
 use turn::{Ended, Event, Turn, nanos};
 
 /// Chunks of messages and other events that wait for the pipeline.
 const EVENTS: usize = 32;
 /// How long a stop may take before the process ends anyway.
 const STOP_WITHIN: Duration = Duration::from_millis(4500);
+/// How long lines that have been sent already may take to be read, from a stop on.
+const STOP_READING: Duration = Duration::from_secs(1);
 /// Payload bytes in one batch at most.
 const BATCH_BYTES: usize = 8 * 1024 * 1024;
 /// Acknowledgements that wait in the connection's channel at most.
@@ -91,8 +97,9 @@ pub struct Options {
     pub clock: Clock,
     /// Turns true to stop (besides SIGTERM and SIGINT).
     pub stop: watch::Receiver<bool>,
-    /// The page's socket, where the service manager has opened it; in place of `[http] listen`.
-    pub socket: Option<Inherited>,
+    /// What the service manager has opened, by name: in place of `[http] listen` and of `[[tcp]]`
+    /// tables' own.
+    pub sockets: InheritedSockets,
     /// Told the page's URL once it listens, and the status to look at.
     pub started: Started,
 }
@@ -107,6 +114,21 @@ pub fn close_policy(config: &Config) -> ClosePolicy {
         max_readings: config.batch.max_readings,
         max_bytes: BATCH_BYTES,
         window: usize::from(config.mqtt.receive_maximum),
+    }
+}
+
+/// How messages and lines are read.
+///
+/// # Errors
+/// What is wrong; `weir check` finds the same.
+pub fn router(config: &Config) -> Result<Router, String> {
+    Router::new(&config.mqtt.subscribe)?.with_lines(config.tcp.iter().map(|input| &input.lines))
+}
+
+fn page_url(socket: &Socket, tls: bool) -> String {
+    match socket {
+        Socket::Tcp(_) => format!("{}://{}/", if tls { "https" } else { "http" }, socket.address()),
+        Socket::Unix { .. } => socket.address(),
     }
 }
 
@@ -148,9 +170,9 @@ pub fn run(options: Options) -> Result<(), Failure> {
 }
 
 async fn serve(options: Options) -> Result<(), Failure> {
-    let Options { config, path, clock, stop, socket, started } = options;
+    let Options { config, path, clock, stop, mut sockets, started } = options;
     let notifier = Notifier::from_env();
-    let router = Router::new(&config.mqtt.subscribe).map_err(Failure::Config)?;
+    let router = router(&config).map_err(Failure::Config)?;
     let mut accesses = Accesses::read(&config).map_err(Failure::Config)?;
     accesses.warn();
     let runtime_failure = |error: &dyn fmt::Display| Failure::Runtime(error.to_string());
@@ -165,8 +187,10 @@ async fn serve(options: Options) -> Result<(), Failure> {
     let (events, receiver) = sync_channel::<Event>(EVENTS);
     let progress = Progress::new();
 
-    let socket = page::socket(&config.http, socket).await?;
-    let page = socket.as_ref().map(|socket| socket.url(config.http.tls.is_some()));
+    let socket = sockets::page(&config, &accesses, &mut sockets).await?;
+    let page = socket.as_ref().map(|socket| page_url(socket, config.http.tls.is_some()));
+    // Before recovery, so that senders need not try again and again; nothing is read yet.
+    let inputs = sockets::inputs(&config, &accesses, &mut sockets).await?;
     let (end, ended) = watch::channel(false);
     if let Some(socket) = socket {
         let door = accesses.door();
@@ -260,7 +284,7 @@ async fn serve(options: Options) -> Result<(), Failure> {
             "frames of another engine version were replayed under the present rules"
         );
     }
-    let router = Router::new(&config.mqtt.subscribe).map_err(Failure::Config)?;
+    let router = crate::daemon::router(&config).map_err(Failure::Config)?;
     let (filters, filters_seen) = watch::channel(router.filters());
     pipeline.configure(router, config.core_config());
 
@@ -317,8 +341,22 @@ async fn serve(options: Options) -> Result<(), Failure> {
     threads.push(spawn("fits", move || {
         worker.run(|fit| found.send(Event::Fitted(fit)).is_ok());
     })?);
+    let inputs = inputs.into_iter().enumerate().zip(&config.tcp);
+    let inputs: Vec<tcp::Input> = inputs
+        .map(|((index, socket), input)| tcp::Input {
+            config: input.clone(),
+            socket,
+            door: accesses.input(index),
+            counts: Arc::default(),
+        })
+        .collect();
+    for input in &inputs {
+        let (name, address) = (&input.config.name, input.socket.address());
+        tracing::info!(input = %name, "lines are taken at {address}");
+    }
     let turn = Turn {
         pipeline,
+        inputs: inputs.iter().map(turn::Input::of).collect(),
         clock,
         policy: close_policy(&config),
         events: receiver,
@@ -340,6 +378,20 @@ async fn serve(options: Options) -> Result<(), Failure> {
     threads.push(spawn("pipeline", move || {
         let _ = pipeline_done.send(turn.run());
     })?);
+
+    let (stop_reading, reading_stops) = watch::channel(false);
+    let (reading, read) = std::sync::mpsc::channel();
+    if inputs.is_empty() {
+        drop(reading);
+    } else {
+        let shared =
+            tcp::Shared { paused: paused.clone(), stop: reading_stops, end: ended.clone(), clock };
+        let forward = events.clone();
+        let hand_on: tcp::HandOn =
+            Arc::new(move |received| forward.send(Event::Lines(received)).is_ok());
+        threads.push(spawn("tcp", move || block_on(tcp::run(inputs, shared, reading, hand_on)))?);
+    }
+    let mut read = Some(read);
 
     if !config.mqtt.subscribe.is_empty() {
         let access = accesses.mqtt();
@@ -372,6 +424,8 @@ async fn serve(options: Options) -> Result<(), Failure> {
     let outcome = loop {
         if stopping && stop_by.is_none() {
             stop_by = Some(tokio::time::Instant::now() + STOP_WITHIN);
+            let _ = stop_reading.send(true);
+            begin_stop(&notifier, &events, read.take());
         }
         tokio::select! {
             ended = pipeline_ended.recv() => break match ended {
@@ -380,13 +434,9 @@ async fn serve(options: Options) -> Result<(), Failure> {
                 None => Err(Failure::Runtime("the pipeline's thread ended".to_owned())),
             },
             Some(error) = failures.recv() => break Err(Failure::Runtime(error)),
-            _ = terminate.recv(), if !stopping => stopping = begin_stop(&notifier, &events),
-            _ = interrupt.recv(), if !stopping => stopping = begin_stop(&notifier, &events),
-            changed = stop.changed(), if !stopping => {
-                if changed.is_err() || *stop.borrow() {
-                    stopping = begin_stop(&notifier, &events);
-                }
-            }
+            _ = terminate.recv(), if !stopping => stopping = true,
+            _ = interrupt.recv(), if !stopping => stopping = true,
+            changed = stop.changed(), if !stopping => stopping = changed.is_err() || *stop.borrow(),
             _ = hangup.recv() => {
                 notifier.reloading(crate::systemd::monotonic_usec());
                 let mut refused = false;
@@ -413,7 +463,7 @@ async fn serve(options: Options) -> Result<(), Failure> {
         }
     };
     // Results take leave, forwarders settle; the receiver lets go of the broker.
-    let _ = end.send(true);
+    let _ = (stop_reading.send(true), end.send(true));
     drop(events);
     let stop_by = stop_by.unwrap_or_else(|| tokio::time::Instant::now() + STOP_WITHIN);
     if let Some(task) = results_task {
@@ -428,13 +478,21 @@ async fn serve(options: Options) -> Result<(), Failure> {
     outcome
 }
 
-fn begin_stop(notifier: &Notifier, events: &SyncSender<Event>) -> bool {
+/// Stops the pipeline, once all lines that were read are handed on: `read` is disconnected then.
+fn begin_stop(
+    notifier: &Notifier,
+    events: &SyncSender<Event>,
+    read: Option<std::sync::mpsc::Receiver<()>>,
+) {
     tracing::info!("stopping");
     notifier.stopping();
     let events = events.clone();
     // The queue may be full for a moment; the pipeline is emptying it.
-    std::thread::spawn(move || events.send(Event::Stop));
-    true
+    std::thread::spawn(move || {
+        let _ = read.map(|read| read.recv_timeout(STOP_READING));
+        // The pipeline may have ended by itself.
+        let _ = events.send(Event::Stop);
+    });
 }
 
 fn open_disk(config: &Config, events: &SyncSender<Event>) -> Result<OpenedDisk, Failure> {
@@ -530,13 +588,19 @@ async fn reload(
     filters: &watch::Sender<Vec<(String, u8)>>,
 ) -> (Config, bool) {
     let loaded: Result<Config, Faults> = Config::load(path);
-    let new = match loaded {
+    let mut new = match loaded {
         Ok(new) => new,
         Err(faults) => {
             tracing::error!("new configuration refused, the old one goes on:\n{faults}");
             return (old, true);
         }
     };
+    let same_inputs = old.tcp.len() == new.tcp.len()
+        && old.tcp.iter().zip(&new.tcp).all(|(old, new)| old.same_door(new));
+    if !same_inputs {
+        // Lines are known by the place of their table.
+        new.tcp.clone_from(&old.tcp);
+    }
     let loaded = match accesses.prepare(&new) {
         Ok(loaded) => loaded,
         Err(faults) => {
@@ -559,6 +623,7 @@ async fn reload(
                 || new.mqtt.keep_alive != old.mqtt.keep_alive,
         ),
         ("[[forward]]", forwards_changed),
+        ("[[tcp]] but for files and how lines are read", !same_inputs),
         ("[http] listen", new.http.listen != old.http.listen),
         (
             "[results] enabled or prefix",
@@ -569,7 +634,7 @@ async fn reload(
             tracing::warn!(key, "this change takes effect with the next restart");
         }
     }
-    let router = match Router::new(&new.mqtt.subscribe) {
+    let router = match router(&new) {
         Ok(router) => router,
         Err(error) => {
             tracing::error!(%error, "new configuration refused, the old one goes on");

@@ -26,7 +26,7 @@ use crate::output::{Record, VectorEstimate};
 use crate::pipeline::{Committed, Pipeline};
 use crate::publisher::{Publication, Queue, alarm_topic, input_topic, topic};
 use crate::reading::SeriesId;
-use crate::receiver::router::TopicFault;
+use crate::receiver::router::Origin;
 use crate::state::disk::Disk;
 
 /// Points kept for the page's small charts, for each series and in all.
@@ -540,18 +540,13 @@ impl FaultLog {
     const EVERY: Duration = Duration::from_secs(10);
 
     /// Logs a fault, unless one was logged a moment ago.
-    pub fn report(&mut self, topic: &str, fault: &Fault) {
+    pub fn report(&mut self, origin: Origin<'_>, fault: &Fault) {
         if self.last.is_some_and(|last| last.elapsed() < Self::EVERY) {
             self.unreported += 1;
             return;
         }
         let unreported = std::mem::take(&mut self.unreported);
         self.last = Some(Instant::now());
-        tracing::warn!(
-            reason = fault.reason.name(),
-            unreported,
-            "dropped: {}",
-            TopicFault { topic, fault }
-        );
+        tracing::warn!(reason = fault.reason.name(), unreported, "dropped: {origin}: {fault}");
     }
 }

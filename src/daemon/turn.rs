@@ -3,7 +3,7 @@
 //! Edge: it owns the clock and says when a batch closes. The list of variants is the list of
 //! everything that can happen to the pipeline.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, RwLock};
@@ -17,12 +17,14 @@ use crate::config::{Acknowledge, Config};
 use crate::daemon::fits::Fits;
 use crate::daemon::input::InputWatch;
 use crate::daemon::report::{Reporter, Results, log_alarms};
-use crate::http::{Progress, Query, Status};
+use crate::http::{InputInfo, Progress, Query, Status};
 use crate::journal::frame::FrameFit;
 use crate::mqtt;
 use crate::pipeline::{Committed, Delivered, Moment, Pipeline};
 use crate::reading::{AttendedTime, SECOND};
 use crate::receiver::mqtt::{Arrived, Received};
+use crate::receiver::router::Origin;
+use crate::receiver::tcp::{self, Receipt, Refusal};
 use crate::state::disk::{Disk, DiskError};
 
 /// Attended time that one turn of the loop can add at most: if the process was frozen for longer,
@@ -50,6 +52,8 @@ pub const FREE_LEAST: u64 = 16 * 1024 * 1024;
 pub enum Event {
     /// From the receiver.
     Received(Received),
+    /// From an input of lines.
+    Lines(tcp::Received),
     /// The checkpoint of this batch ended.
     Checkpointed(Result<u64, DiskError>),
     /// A background fit found something.
@@ -60,6 +64,33 @@ pub enum Event {
     Query(Query),
     /// Commit, checkpoint and end.
     Stop,
+}
+
+/// An input of lines, for the snapshot.
+pub struct Input {
+    name: String,
+    address: String,
+    counts: Arc<tcp::Counts>,
+}
+
+impl Input {
+    /// This one.
+    pub fn of(input: &tcp::Input) -> Input {
+        let (name, address) = (input.config.name.clone(), input.socket.address());
+        Input { name, address, counts: input.counts.clone() }
+    }
+
+    fn info(&self) -> InputInfo {
+        InputInfo {
+            name: self.name.clone(),
+            address: self.address.clone(),
+            connections: self.counts.connections(),
+            lines: self.counts.lines(),
+            refused: Refusal::ALL
+                .map(|reason| (reason.name(), self.counts.refused(reason)))
+                .to_vec(),
+        }
+    }
 }
 
 /// Why the loop ended.
@@ -78,6 +109,8 @@ pub struct Turn {
     pub events: Receiver<Event>,
     /// The pipeline.
     pub pipeline: Pipeline<Disk>,
+    /// The inputs of lines.
+    pub inputs: Vec<Input>,
     /// The gateway's clock.
     pub clock: Clock,
     /// When batches close.
@@ -114,6 +147,9 @@ struct Now {
     subscribed: bool,
     /// Acknowledgements that did not fit the connection's channel.
     unsent: VecDeque<Owed>,
+    /// The latest lines of each connection in the open batch, to be told when it is committed. At
+    /// most one for each connection that sent since the last commit.
+    receipts: BTreeMap<u64, Receipt>,
     /// Whether the broker waits for acknowledgements when it falls silent.
     silence: Silence,
     last_commit: Instant,
@@ -139,6 +175,7 @@ impl Turn {
             connection: None,
             subscribed: false,
             unsent: VecDeque::new(),
+            receipts: BTreeMap::new(),
             silence: Silence::default(),
             last_commit: start,
             last_look: None,
@@ -211,7 +248,7 @@ impl Turn {
         let timers = self.pipeline.engine().next_deadline().map(|deadline| {
             let left = self.clock.real((deadline.0 - now.attended.0).max(0));
             let interval = Duration::from_nanos(self.policy.interval as u64);
-            if now.connection.is_some() {
+            if self.attends(now) {
                 (now.last_turn + left).max(now.last_commit + interval)
             } else if left.is_zero() {
                 now.last_commit + interval
@@ -227,14 +264,26 @@ impl Turn {
         let instant = Instant::now();
         let step = instant.duration_since(now.last_turn).min(ATTENDED_STEP_MAX);
         now.last_turn = instant;
-        if now.connection.is_some() {
+        if self.attends(now) {
             now.attended.0 += (step.as_nanos() as f64 * self.clock.speed()) as i64;
         }
+    }
+
+    /// Whether the input is there: the broker where there are subscriptions, whatever comes as lines
+    /// besides, since without it those series' timers must stand still; else the inputs of lines.
+    fn attends(&self, now: &Now) -> bool {
+        now.connection.is_some() || self.has_lines_alone() && !self.paused.load(Ordering::Relaxed)
+    }
+
+    /// Readings come as lines and in no other way.
+    fn has_lines_alone(&self) -> bool {
+        self.config.mqtt.subscribe.is_empty() && !self.inputs.is_empty()
     }
 
     fn apply(&mut self, event: Event, now: &mut Now) -> Result<(), String> {
         match event {
             Event::Received(received) => self.received(received, now),
+            Event::Lines(received) => self.lines(received, now),
             Event::Checkpointed(Ok(batch)) => {
                 self.pipeline.checkpointed(batch).map_err(|e| e.to_string())?;
                 self.reporter.checkpoints += 1;
@@ -304,6 +353,17 @@ impl Turn {
         }
     }
 
+    fn lines(&mut self, received: tcp::Received, now: &mut Now) {
+        now.input.message(Instant::now());
+        now.heard = now.attended;
+        let tcp::Received { input, name, connection, lines, receipt } = received;
+        let monotonic = now.start.elapsed().as_nanos() as i64;
+        if let Some(fault) = self.pipeline.deliver_lines(input, &lines, monotonic) {
+            self.reporter.faults.report(Origin::Input(&name), &fault);
+        }
+        now.receipts.insert(connection, receipt);
+    }
+
     fn message(&mut self, connection: u64, arrived: &Arrived, monotonic: i64, now: &mut Now) {
         let m = &arrived.message;
         let fault = self.pipeline.deliver(&Delivered {
@@ -318,7 +378,7 @@ impl Turn {
             now: monotonic,
         });
         if let Some(fault) = fault {
-            self.reporter.faults.report(&m.topic, &fault);
+            self.reporter.faults.report(Origin::Topic(&m.topic), &fault);
         }
         if self.config.mqtt.ack == Acknowledge::Eager && m.qos > 0 {
             now.unsent.push_back(Owed { connection, packet_id: m.packet_id });
@@ -353,6 +413,9 @@ impl Turn {
         if self.config.mqtt.ack == Acknowledge::AfterCommit {
             now.unsent.extend(&committed.owed);
             self.send_unsent(now);
+        }
+        for receipt in std::mem::take(&mut now.receipts).into_values() {
+            receipt.durable();
         }
         if let Some(batch) = committed.batch {
             if !committed.output.records.is_empty() {
@@ -415,7 +478,10 @@ impl Turn {
 
     /// Says once that the whole input is away, and once that it is back.
     fn watch_input(&self, now: &mut Now) {
-        if self.config.mqtt.subscribe.is_empty() {
+        if self.has_lines_alone() {
+            // There is nothing to connect to: silence alone tells.
+            now.input.connection(true, Instant::now());
+        } else if self.config.mqtt.subscribe.is_empty() {
             return;
         }
         let (heard, speed) = (now.heard, self.clock.speed());
@@ -477,7 +543,7 @@ impl Turn {
     }
 
     fn reload(&mut self, config: Config) {
-        match crate::receiver::router::Router::new(&config.mqtt.subscribe) {
+        match crate::daemon::router(&config) {
             Ok(router) => {
                 self.pipeline.configure(router, config.core_config());
                 self.policy = crate::daemon::close_policy(&config);
@@ -495,6 +561,7 @@ impl Turn {
         let reason = match (&now.connection, now.disk_full, awaiting) {
             (_, true, _) => Some("disk full"),
             (None, _, true) => Some("waiting for the clock to be synchronised"),
+            (None, ..) if self.has_lines_alone() => None,
             (None, ..) => Some("not connected to the broker"),
             (Some(_), ..) if !now.subscribed => {
                 Some("the broker has not confirmed the subscriptions yet")
@@ -509,6 +576,7 @@ impl Turn {
         status.ready = reason.is_none();
         status.not_ready_reason = reason.map(str::to_owned);
         status.reconnects = now.reconnects;
+        status.inputs = self.inputs.iter().map(Input::info).collect();
         status.fits = self.fits.counts().info();
         self.reporter.report(&mut status, &self.pipeline, self.results.as_deref(), committed);
         status.input_alarm = now.input.is_active().then(|| now.input.alarm().clone());

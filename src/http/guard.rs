@@ -14,9 +14,10 @@ use axum::response::Response;
 use base64ct::{Base64, Encoding};
 use subtle::ConstantTimeEq;
 
-use super::listener::{Peer, Scope};
+use super::listener::Scope;
 use super::routes::{App, error};
 use crate::config::access::{Door, Token};
+use crate::socket::Peer;
 
 /// On every answer. Scripts and styles are files of their own, so the policy needs no exception;
 /// one request a connection is what `listener` counts on.
@@ -256,7 +257,8 @@ mod tests {
         };
         assert_eq!(asked("/healthz", Peer::Local), None);
         assert_eq!(asked("/readyz", Peer::Local), None);
-        assert_eq!(asked("/healthz", Peer::Remote), Some(401));
+        let remote = Peer::Remote("192.0.2.7".parse().unwrap());
+        assert_eq!(asked("/healthz", remote), Some(401));
         assert_eq!(asked("/api/status", Peer::Local), Some(401));
         assert_eq!(asked("/healthz/../api/status", Peer::Local), Some(401));
     }

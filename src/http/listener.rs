@@ -7,9 +7,7 @@
 //! the network does not keep a local probe from asking for its health.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -18,14 +16,13 @@ use std::time::Duration;
 use axum::extract::connect_info::Connected;
 use axum::serve::IncomingStream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, Sleep};
 use tokio_rustls::TlsAcceptor;
 
-use crate::config::Listen;
 use crate::config::access::Door;
+use crate::socket::{Peer, Socket, Stream, is_theirs};
 
 /// Connections at a time from this machine. Those beyond wait in the kernel's backlog.
 pub const CONNECTIONS: usize = 16;
@@ -42,138 +39,6 @@ const HANDSHAKE: Duration = Duration::from_secs(4);
 /// Bytes a visitor may send: a request line and headers, no body is ever wanted.
 pub const REQUEST_BYTES: usize = 16 * 1024;
 
-/// Mode of a Unix socket: owner and group.
-const SOCKET_MODE: u32 = 0o660;
-
-/// Where visitors come in.
-pub enum Socket {
-    /// TCP, plain or with TLS.
-    Tcp(TcpListener),
-    /// A Unix socket; the kernel checks who may.
-    Unix {
-        /// It.
-        listener: UnixListener,
-        /// Its file, when it is ours to remove at the end.
-        file: Option<PathBuf>,
-    },
-}
-
-impl From<TcpListener> for Socket {
-    fn from(listener: TcpListener) -> Socket {
-        Socket::Tcp(listener)
-    }
-}
-
-/// One that the service manager has opened.
-impl TryFrom<std::net::TcpListener> for Socket {
-    type Error = io::Error;
-
-    fn try_from(listener: std::net::TcpListener) -> io::Result<Socket> {
-        listener.set_nonblocking(true)?;
-        TcpListener::from_std(listener).map(Socket::Tcp)
-    }
-}
-
-/// One that the service manager has opened; its file stays.
-impl TryFrom<std::os::unix::net::UnixListener> for Socket {
-    type Error = io::Error;
-
-    fn try_from(listener: std::os::unix::net::UnixListener) -> io::Result<Socket> {
-        listener.set_nonblocking(true)?;
-        Ok(Socket::Unix { listener: UnixListener::from_std(listener)?, file: None })
-    }
-}
-
-impl Socket {
-    /// Whether others than this machine reach it: then it needs TLS and a token.
-    pub fn is_beyond_this_machine(&self) -> bool {
-        match self {
-            Socket::Tcp(listener) => {
-                listener.local_addr().map_or(true, |address| !address.ip().is_loopback())
-            }
-            Socket::Unix { .. } => false,
-        }
-    }
-
-    /// Listens there. A socket file that nobody listens on any more is replaced.
-    ///
-    /// # Errors
-    /// As the system has them; a file that is no socket is never removed.
-    pub async fn open(listen: &Listen) -> io::Result<Socket> {
-        match listen {
-            Listen::Tcp(address) => TcpListener::bind(address).await.map(Socket::Tcp),
-            Listen::Unix(path) => {
-                remove_leftover(path)?;
-                let listener = UnixListener::bind(path)?;
-                std::fs::set_permissions(path, PermissionsExt::from_mode(SOCKET_MODE))?;
-                Ok(Socket::Unix { listener, file: Some(path.clone()) })
-            }
-        }
-    }
-
-    /// The address in words: `https://192.0.2.7:9377/`, `unix:/run/weir/http.sock`.
-    pub fn url(&self, tls: bool) -> String {
-        match self {
-            Socket::Tcp(listener) => {
-                let scheme = if tls { "https" } else { "http" };
-                listener.local_addr().map_or_else(
-                    |error| format!("{scheme}://? ({error})"),
-                    |address| format!("{scheme}://{address}/"),
-                )
-            }
-            Socket::Unix { file, .. } => {
-                let file = file.as_deref().unwrap_or(Path::new("(inherited)"));
-                format!("unix:{}", file.display())
-            }
-        }
-    }
-
-    /// What its `Host` may be.
-    pub(super) fn scope(&self) -> io::Result<Scope> {
-        match self {
-            Socket::Tcp(listener) => listener.local_addr().map(|address| Scope::Ip(address.ip())),
-            Socket::Unix { .. } => Ok(Scope::Unix),
-        }
-    }
-
-    async fn accept(&self) -> io::Result<(Box<dyn Stream>, Peer)> {
-        match self {
-            Socket::Tcp(listener) => {
-                let (stream, address) = listener.accept().await?;
-                Ok((Box::new(stream), Peer::of(address)))
-            }
-            Socket::Unix { listener, .. } => {
-                let (stream, _) = listener.accept().await?;
-                Ok((Box::new(stream), Peer::Local))
-            }
-        }
-    }
-}
-
-impl Drop for Socket {
-    fn drop(&mut self) {
-        if let Socket::Unix { file: Some(file), .. } = self {
-            // Somebody may have removed it already.
-            let _ = std::fs::remove_file(file);
-        }
-    }
-}
-
-fn remove_leftover(path: &Path) -> io::Result<()> {
-    match std::fs::symlink_metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(error),
-        Ok(data) if !data.file_type().is_socket() => Err(io::Error::new(
-            io::ErrorKind::AlreadyExists,
-            "a file that is no socket is in the way",
-        )),
-        Ok(_) => match std::os::unix::net::UnixStream::connect(path) {
-            Ok(_) => Err(io::Error::new(io::ErrorKind::AddrInUse, "somebody listens there")),
-            Err(_) => std::fs::remove_file(path),
-        },
-    }
-}
-
 /// Where a listener listens, for the check of `Host`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Scope {
@@ -183,19 +48,16 @@ pub(super) enum Scope {
     Unix,
 }
 
-/// Where a visitor comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Peer {
-    /// This machine.
-    Local,
-    /// Elsewhere.
-    Remote,
-}
-
-impl Peer {
-    fn of(address: SocketAddr) -> Peer {
-        let ip = address.ip().to_canonical();
-        if ip.is_loopback() { Peer::Local } else { Peer::Remote }
+impl Scope {
+    /// Of this socket.
+    ///
+    /// # Errors
+    /// When it has no local address.
+    pub(super) fn of(socket: &Socket) -> io::Result<Scope> {
+        match socket {
+            Socket::Tcp(listener) => listener.local_addr().map(|address| Scope::Ip(address.ip())),
+            Socket::Unix { .. } => Ok(Scope::Unix),
+        }
     }
 }
 
@@ -204,10 +66,6 @@ impl Connected<IncomingStream<'_, Bounded>> for Peer {
         *stream.remote_addr()
     }
 }
-
-trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
-
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
 /// See the module.
 pub struct Bounded {
@@ -233,26 +91,25 @@ impl Drop for Bounded {
 async fn take_in(socket: Socket, door: watch::Receiver<Door>, to: mpsc::Sender<(Visit, Peer)>) {
     let local = Arc::new(Semaphore::new(CONNECTIONS));
     let remote = Arc::new(Semaphore::new(CONNECTIONS_REMOTE));
+    let beyond = socket.is_beyond_this_machine();
     loop {
         let (stream, peer) = match socket.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
-                // Mostly file descriptors that have run out, or a visitor that is gone already.
-                if !matches!(
-                    error.kind(),
-                    io::ErrorKind::ConnectionAborted
-                        | io::ErrorKind::ConnectionReset
-                        | io::ErrorKind::ConnectionRefused
-                ) {
+                if !is_theirs(&error) {
                     tracing::warn!(%error, "page: no visitor can be taken in for a second");
                     tokio::time::sleep(Duration::from_secs(1)).await;
                 }
                 continue;
             }
         };
+        if beyond && !door.borrow().is_guarded() {
+            // A reload took the guard away, and the socket is not ours to close.
+            continue;
+        }
         let place = match peer {
             Peer::Local => Arc::clone(&local).acquire_owned().await.ok(),
-            Peer::Remote => match Arc::clone(&remote).try_acquire_owned() {
+            Peer::Remote(_) => match Arc::clone(&remote).try_acquire_owned() {
                 Ok(place) => Some(place),
                 Err(_) => continue,
             },

@@ -15,8 +15,9 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
 use super::process::Process;
-use super::status::{CertificateInfo, ForwardInfo, Histogram, Status};
+use super::status::{CertificateInfo, ForwardInfo, Histogram, InputInfo, Status};
 use crate::reading::DropReason;
+use crate::receiver::tcp::Refusal;
 
 /// Content type of what [`open_metrics`] returns.
 pub const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -140,6 +141,7 @@ fn daemon(status: &Status, families: &mut Families<'_>) -> fmt::Result {
         u64::from(status.mqtt_connected),
     )?;
     families.counter("weir_mqtt_reconnects", "Connections made again", status.reconnects)?;
+    inputs(&status.inputs, families)?;
     families.counter(
         "weir_transport_duplicates",
         "Redelivered messages recognised and only acknowledged",
@@ -180,6 +182,41 @@ fn daemon(status: &Status, families: &mut Families<'_>) -> fmt::Result {
     )?;
     families.certificates(&status.certificates)?;
     families.gauge("weir_alarms_active", "Alarms active", status.alarms_active)
+}
+
+fn inputs(inputs: &[InputInfo], families: &mut Families<'_>) -> fmt::Result {
+    let each = |value: fn(&InputInfo) -> u64| {
+        inputs.iter().map(move |input| (input.name.as_str(), value(input)))
+    };
+    families.gauges(
+        "weir_tcp_connections",
+        "Connections that may send lines",
+        "input",
+        each(|i| i.connections),
+    )?;
+    families.counters(
+        "weir_tcp_lines",
+        "Lines taken since the process started",
+        "input",
+        each(|i| i.lines),
+    )?;
+    let refused = Refusal::ALL.into_iter().map(|reason| {
+        let of_reason = |input: &InputInfo| {
+            input
+                .refused
+                .iter()
+                .filter(|(name, _)| *name == reason.name())
+                .map(|(_, n)| *n)
+                .sum::<u64>()
+        };
+        (reason.name(), inputs.iter().map(of_reason).sum::<u64>())
+    });
+    families.counters(
+        "weir_tcp_refused",
+        "Connections refused or ended since the process started, by reason",
+        "reason",
+        refused.filter(|_| !inputs.is_empty()),
+    )
 }
 
 fn forwards(forwards: &[ForwardInfo], families: &mut Families<'_>) -> fmt::Result {
@@ -299,7 +336,7 @@ impl Families<'_> {
     fn certificates(&mut self, certificates: &[CertificateInfo]) -> fmt::Result {
         let mut family = self.0.encode_descriptor(
             "weir_tls_certificate_expiry_timestamp_seconds",
-            "End of a certificate in use: our own, or the one of the broker last connected to",
+            "End of a certificate in use: our own, the one of the broker last connected to, or the list of revoked ones",
             None,
             MetricType::Gauge,
         )?;

@@ -37,11 +37,11 @@ use std::time::{Duration, Instant};
 use tokio::sync::{oneshot, watch};
 
 use crate::config::access::Door;
-pub use listener::Socket;
+use crate::socket::{Peer, Socket};
 
 pub use status::{
     AlarmRow, Alarms, BatchInfo, CertificateInfo, ComponentRow, DeviceRow, FitsInfo, ForecastRow,
-    ForwardInfo, Histogram, NoiseRow, ResultsInfo, Status, VectorRow,
+    ForwardInfo, Histogram, InputInfo, NoiseRow, ResultsInfo, Status, VectorRow,
 };
 
 /// Longest wait for the pipeline's answer to a [`Query`].
@@ -154,8 +154,8 @@ pub async fn serve(
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
     let socket = socket.into();
-    let router = routes::router(handle, socket.scope()?, door.clone());
-    let service = router.into_make_service_with_connect_info::<listener::Peer>();
+    let router = routes::router(handle, listener::Scope::of(&socket)?, door.clone());
+    let service = router.into_make_service_with_connect_info::<Peer>();
     let (stopping, stopped) = oneshot::channel();
     let serving = axum::serve(listener::Bounded::new(socket, door), service)
         .with_graceful_shutdown(async move {

@@ -140,7 +140,10 @@ function showStatus(s) {
   text($("version"), `version ${s.version}`);
   text($("uptime"), `up ${span(s.uptime_s)}`);
   text($("now"), clock(s.now));
-  badge("badge-broker", s.mqtt_connected ? "good" : "bad", s.mqtt_connected ? "Broker connected" : "Broker away");
+  // Ready without a broker: all readings come as lines.
+  const lines = !s.mqtt_connected && s.ready && s.inputs.length > 0;
+  badge("badge-broker", s.mqtt_connected || lines ? "good" : "bad",
+    s.mqtt_connected ? "Broker connected" : lines ? "Lines taken" : "Broker away");
   badge("badge-clock", s.clock_trusted ? "good" : "warn", s.clock_trusted ? "Clock trusted" : "Clock not trusted");
   const stalled = s.stalled_s >= 30;
   badge("badge-ready", stalled ? "bad" : s.ready ? "good" : "warn",
@@ -187,6 +190,7 @@ function showStatus(s) {
     ["Instance", s.instance],
     ["Journal", bytes(s.journal_bytes_total)],
     ["Checkpoints", `${group(s.checkpoints_total)}, ${bytes(s.checkpoint_bytes_total)}`],
+    ...s.inputs.map((i) => [`Input ${i.name}`, `${i.connections} ${i.connections === 1 ? "connection" : "connections"} at ${i.address}, ${group(i.lines)} lines`]),
     ["Reconnects", group(s.reconnects)],
     ["Redeliveries recognised", group(s.duplicates_transport)],
     ["Damaged frames", group(s.damaged_frames)],

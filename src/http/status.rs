@@ -39,6 +39,8 @@ pub struct Status {
     pub uptime_s: f64,
     /// The site's broker is connected and the subscriptions stand.
     pub mqtt_connected: bool,
+    /// The inputs of lines, in order of configuration.
+    pub inputs: Vec<InputInfo>,
     /// The wall clock is trusted (`clock.trust`).
     pub clock_trusted: bool,
     /// Recovery is done and readings are being taken.
@@ -100,12 +102,29 @@ pub struct Status {
     pub notices: Vec<String>,
 }
 
+/// An input of lines, since the process started.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct InputInfo {
+    /// Its name.
+    pub name: String,
+    /// Where it listens.
+    pub address: String,
+    /// Connections at the moment.
+    pub connections: u64,
+    /// Lines taken from sockets.
+    pub lines: u64,
+    /// Connections refused or ended, by reason.
+    #[serde(serialize_with = "pairs")]
+    pub refused: Vec<(&'static str, u64)>,
+}
+
 /// A certificate in use.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct CertificateInfo {
-    /// `mqtt`, a forward's name, or `http`.
+    /// `mqtt`, a forward's or input's name, or `http`.
     pub used_by: String,
-    /// `own`, or `broker`: the one of the broker last connected to.
+    /// `own`; `broker`: the one of the broker last connected to; `crl`: no certificate, but the list
+    /// of revoked ones that ends first.
     pub whose: &'static str,
     /// Its end, Unix seconds.
     pub not_after: i64,
@@ -122,6 +141,7 @@ impl Status {
             now: started,
             uptime_s: 0.0,
             mqtt_connected: false,
+            inputs: Vec::new(),
             clock_trusted: false,
             ready: false,
             not_ready_reason: Some("starting".to_owned()),

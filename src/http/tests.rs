@@ -133,13 +133,18 @@ async fn start(change: impl FnOnce(&mut Handle)) -> Server {
 }
 
 async fn start_behind(door: Door, change: impl FnOnce(&mut Handle)) -> Server {
+    start_on("127.0.0.1", door, change).await
+}
+
+async fn start_on(host: &str, door: Door, change: impl FnOnce(&mut Handle)) -> Server {
     let status = Arc::new(RwLock::new(status()));
     let mut handle = Handle::new(Arc::clone(&status), |query| {
         answer(&[("a", "t"), ("b", "t/in"), ("c", "t"), ("d\"\n", "<i>")], query)
     });
     change(&mut handle);
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
+    let listener = TcpListener::bind((host, 0)).await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let address = SocketAddr::from(([127, 0, 0, 1], port));
     let (stop, stopped) = oneshot::channel::<()>();
     let door = watch::channel(door).1;
     let serving = tokio::spawn(serve(listener, door, handle, async {
@@ -574,6 +579,17 @@ async fn a_request_larger_than_its_allowance_ends_the_connection() {
     tokio::time::timeout(Duration::from_secs(5), exchange).await.expect("cut off at once");
     assert!(!got.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&got));
     assert_eq!(server.get("/healthz").await.code, 200);
+}
+
+#[tokio::test]
+async fn nobody_is_let_in_beyond_this_machine_without_tls_and_token() {
+    let server = start_on("0.0.0.0", Door::default(), |_| ()).await;
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    let mut answer = Vec::new();
+    // Closed at once, perhaps with a reset.
+    let _ = stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
+    let _ = stream.read_to_end(&mut answer).await;
+    assert!(answer.is_empty(), "{}", String::from_utf8_lossy(&answer));
 }
 
 #[tokio::test]

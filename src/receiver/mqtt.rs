@@ -7,18 +7,18 @@
 //! acknowledgement can never reach another connection, where its packet id would mean another
 //! message.
 
-use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
 use crate::clock::{Clock, jitter};
 use crate::mqtt::{self, Backoff, Event, Message, MqttError};
-use crate::reading::{EventTime, SECOND};
+use crate::reading::EventTime;
+use crate::receiver::arrival::Arrivals;
+use crate::receiver::now_or_pending;
 
 /// Messages handed on together at most; the pipeline's queue counts chunks.
 const CHUNK_MESSAGES: usize = 256;
@@ -277,37 +277,18 @@ struct Subscriptions {
     confirmed: bool,
 }
 
-/// The output if it is there already; the future goes on existing either way.
-async fn now_or_pending<F: Future>(mut future: std::pin::Pin<&mut F>) -> Option<F::Output> {
-    std::future::poll_fn(|context| match future.as_mut().poll(context) {
-        Poll::Ready(output) => Poll::Ready(Some(output)),
-        Poll::Pending => Poll::Ready(None),
-    })
-    .await
-}
-
 #[derive(Default)]
 struct Chunk {
     messages: Vec<Arrived>,
     bytes: usize,
-    latest: i64,
+    arrivals: Arrivals,
 }
 
 impl Chunk {
     fn add(&mut self, message: Message, clock: &Clock) {
-        // Microseconds are plenty for an arrival and keep the journal small; later messages get
-        // later times, so that arrival order is event order, unless the clock stepped back. What
-        // was read from the socket in one go came at one time: the clock is asked once a chunk.
-        let earliest = self.latest + 1000;
-        self.latest = if self.messages.is_empty() {
-            let now = clock.now().0 / 1000 * 1000;
-            let stepped_back = self.latest - now > SECOND;
-            if stepped_back { now } else { now.max(earliest) }
-        } else {
-            earliest
-        };
+        let arrival = self.arrivals.next(clock, !self.messages.is_empty());
         self.bytes += message.payload.len();
-        self.messages.push(Arrived { message, arrival: EventTime::clamped(self.latest) });
+        self.messages.push(Arrived { message, arrival });
     }
 
     fn is_full(&self) -> bool {

@@ -1,11 +1,11 @@
-//! Which subscription a topic belongs to, and how its payload is read.
+//! Which subscription a topic belongs to, and how its payload, or a line of an input, is read.
 //!
 //! Pure. The first template that fits, in order of configuration, wins.
 
 use std::fmt;
 
+use crate::decoder::Decoder;
 use crate::decoder::settings::Subscription;
-use crate::decoder::{Decoder, Fault};
 use crate::receiver::topic::{Captures, Template};
 
 /// One compiled subscription.
@@ -21,6 +21,7 @@ struct Route {
 #[derive(Debug, Default)]
 pub struct Router {
     routes: Vec<Route>,
+    inputs: Vec<Decoder>,
 }
 
 /// Where a topic leads.
@@ -50,7 +51,24 @@ impl Router {
                 retained: subscription.retained,
             });
         }
-        Ok(Router { routes })
+        Ok(Router { routes, inputs: Vec::new() })
+    }
+
+    /// With these inputs of lines besides.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn with_lines<'a>(
+        mut self,
+        inputs: impl IntoIterator<Item = &'a Subscription>,
+    ) -> Result<Router, String> {
+        self.inputs = inputs.into_iter().map(Decoder::new).collect::<Result<_, _>>()?;
+        Ok(self)
+    }
+
+    /// How lines of the input with this index are read.
+    pub fn lines(&self, input: usize) -> Option<&Decoder> {
+        self.inputs.get(input)
     }
 
     /// The route of a topic.
@@ -77,16 +95,20 @@ impl Router {
     }
 }
 
-/// A fault with the topic it came on, safe to log.
-pub struct TopicFault<'a> {
-    /// The topic, quoted by the writer.
-    pub topic: &'a str,
-    /// What was wrong.
-    pub fault: &'a Fault,
+/// Where a payload came from, safe to log.
+#[derive(Clone, Copy, Debug)]
+pub enum Origin<'a> {
+    /// On this topic.
+    Topic(&'a str),
+    /// As a line of the input with this name.
+    Input(&'a str),
 }
 
-impl fmt::Display for TopicFault<'_> {
+impl fmt::Display for Origin<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "topic {:?}: {}", self.topic, self.fault)
+        match self {
+            Origin::Topic(topic) => write!(f, "topic {topic:?}"),
+            Origin::Input(name) => write!(f, "input {name:?}"),
+        }
     }
 }

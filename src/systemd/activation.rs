@@ -1,8 +1,9 @@
 //! Sockets that the service manager opened before the daemon started: sd_listen_fds(3).
 //!
-//! Edge. `weir.socket` names its socket `http` (`FileDescriptorName=`); sockets under other names
-//! are faults, because nobody would ever answer there.
+//! Edge. The page's socket is named `http` (`FileDescriptorName=`), one for lines as its `[[tcp]]`
+//! table; sockets under other names are faults, because nobody would ever answer there.
 
+use std::collections::BTreeMap;
 use std::env;
 use std::net::TcpListener;
 use std::os::unix::net::UnixListener;
@@ -51,25 +52,30 @@ impl Sockets {
         Ok(Sockets(sockets))
     }
 
-    /// The one socket of that name.
+    /// The sockets by their names, which must be among `known`.
     ///
     /// # Errors
-    /// When there are several, or some under names that nobody asks for.
-    pub fn only(mut self, name: &str) -> Result<Option<Inherited>, String> {
-        let first = self.0.pop();
-        if let Some((other, _)) = self.0.first() {
-            return Err(format!(
-                "the service manager gave several sockets (also {other:?}): weir takes one, \
-                 FileDescriptorName={name}"
-            ));
+    /// When several have one name, or some have names that nobody asks for.
+    pub fn by_name(self, known: &[&str]) -> Result<BTreeMap<String, Inherited>, String> {
+        let mut sockets = BTreeMap::new();
+        for (name, socket) in self.0 {
+            if !known.contains(&name.as_str()) {
+                let known: Vec<String> =
+                    known.iter().map(|name| format!("FileDescriptorName={name}")).collect();
+                return Err(format!(
+                    "the service manager gave a socket named {name:?}: set {}, or write a [[tcp]] \
+                     table with this name",
+                    known.join(" or ")
+                ));
+            }
+            if sockets.insert(name.clone(), socket).is_some() {
+                return Err(format!(
+                    "the service manager gave several sockets named {name:?}: weir takes one; give \
+                     each unit a FileDescriptorName= of its own"
+                ));
+            }
         }
-        match first {
-            None => Ok(None),
-            Some((found, socket)) if found == name => Ok(Some(socket)),
-            Some((found, _)) => Err(format!(
-                "the service manager gave a socket named {found:?}: set FileDescriptorName={name}"
-            )),
-        }
+        Ok(sockets)
     }
 }
 
@@ -89,13 +95,18 @@ mod tests {
     }
 
     #[test]
-    fn one_socket_under_the_right_name_is_taken() {
-        assert!(Sockets(vec![]).only("http").unwrap().is_none());
-        assert!(Sockets(vec![socket("http")]).only("http").unwrap().is_some());
-        let other = Sockets(vec![socket("weir.socket")]).only("http").unwrap_err();
-        assert!(other.contains("\"weir.socket\": set FileDescriptorName=http"), "{other}");
-        let two = Sockets(vec![socket("http"), socket("http")]).only("http").unwrap_err();
-        assert!(two.contains("several sockets"), "{two}");
+    fn one_socket_under_each_known_name_is_taken() {
+        let by_name = |names: &[&str]| {
+            Sockets(names.iter().map(|name| socket(name)).collect()).by_name(&["http", "tcp"])
+        };
+        assert!(by_name(&[]).unwrap().is_empty());
+        let both = by_name(&["tcp", "http"]).unwrap();
+        assert_eq!(both.keys().collect::<Vec<_>>(), ["http", "tcp"]);
+        let other = by_name(&["weir.socket"]).unwrap_err();
+        let mend = "\"weir.socket\": set FileDescriptorName=http or FileDescriptorName=tcp";
+        assert!(other.contains(mend), "{other}");
+        let two = by_name(&["http", "http"]).unwrap_err();
+        assert!(two.contains("several sockets named \"http\""), "{two}");
     }
 
     #[test]

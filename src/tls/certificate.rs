@@ -46,9 +46,6 @@ impl Certificate {
         let certificate =
             x509_cert::Certificate::from_der(der).map_err(|error| error.to_string())?;
         let body = certificate.tbs_certificate;
-        let seconds = |time: &x509_cert::time::Time| {
-            i64::try_from(time.to_unix_duration().as_secs()).unwrap_or(i64::MAX)
-        };
         let mut names = Vec::new();
         if let Ok(Some((_, SubjectAltName(alternatives)))) = body.get::<SubjectAltName>() {
             names.extend(alternatives.iter().filter_map(name));
@@ -86,6 +83,19 @@ impl Certificate {
             None => name.eq_ignore_ascii_case(host),
         })
     }
+}
+
+/// When a list of revoked certificates (DER) ends, Unix seconds; `None`: it does not say.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn list_end(der: &[u8]) -> Result<Option<i64>, String> {
+    let list = x509_cert::crl::CertificateList::from_der(der).map_err(|error| error.to_string())?;
+    Ok(list.tbs_cert_list.next_update.as_ref().map(seconds))
+}
+
+fn seconds(time: &x509_cert::time::Time) -> i64 {
+    i64::try_from(time.to_unix_duration().as_secs()).unwrap_or(i64::MAX)
 }
 
 /// `gw-01, 192.0.2.7, valid to 2027-01-01T00:00:00Z`

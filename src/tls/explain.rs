@@ -23,6 +23,10 @@ pub fn explain(error: &Error, peer: &Peer<'_>) -> String {
     match error {
         Error::InvalidCertificate(fault) => certificate(fault, peer),
         Error::AlertReceived(alert) => alert_received(*alert, peer),
+        Error::InvalidCertRevocationList(fault) => format!(
+            "the list of revoked certificates in crl_file cannot be believed ({fault:?}): its \
+             signature or its issuer is wrong; get it anew from the authority"
+        ),
         Error::InvalidMessage(_) => not_tls(),
         Error::NoCertificatesPresented => {
             "the broker presents no certificate; configure certfile and keyfile there".to_owned()
@@ -88,8 +92,25 @@ fn certificate(fault: &CertificateError, peer: &Peer<'_>) -> String {
                                it is for into url"
             .to_owned(),
         E::Revoked => {
-            "the broker's certificate is revoked; get a new one for the broker".to_owned()
+            "the broker's certificate is revoked, says the list in crl_file; get a new one for the \
+             broker (if nobody revoked it, somebody else answers there)"
+                .to_owned()
         }
+        E::UnknownRevocationStatus => "no list in crl_file is from the issuer of the broker's \
+            certificate (or of one in its chain); put the lists of all its authorities into that \
+            file, one behind the other, and reload weir (SIGHUP)"
+            .to_owned(),
+        E::ExpiredRevocationListContext { next_update, .. } => format!(
+            "the list of revoked certificates in crl_file ended on {}; {}; else get a new list \
+             from the authority and reload weir (SIGHUP)",
+            moment(i64::try_from(next_update.as_secs()).unwrap_or(i64::MAX)),
+            clock(peer)
+        ),
+        E::ExpiredRevocationList => format!(
+            "the list of revoked certificates in crl_file has ended; {}; else get a new list from \
+             the authority and reload weir (SIGHUP)",
+            clock(peer)
+        ),
         E::BadSignature => format!(
             "the signature of the broker's certificate is wrong: it does not come from {}; write \
              the right ca_file",

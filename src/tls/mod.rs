@@ -18,6 +18,8 @@ use std::sync::Arc;
 
 use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::crypto::CryptoProvider;
+use rustls::pki_types::CertificateRevocationListDer;
+use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
 use rustls::sign::SingleCertAndKey;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
@@ -31,8 +33,52 @@ use crate::secret::{Fault, Source};
 pub struct Files {
     /// Whom to believe; `None`: the system's authorities.
     pub ca: Option<Source>,
+    /// Lists of certificates that authorities have revoked; `None`: not looked up.
+    pub crl: Option<Source>,
     /// Certificate with its chain, and its key.
     pub identity: Option<(Source, Source)>,
+}
+
+/// Whom the side that is connected to believes: certificates that clients must have.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Clients {
+    /// Their authorities.
+    pub ca: Source,
+    /// As [`Files::crl`].
+    pub crl: Option<Source>,
+}
+
+/// The authorities of a file; what was read goes to `read` too.
+fn authorities(source: &Source, read: &mut Vec<Vec<u8>>) -> Result<RootCertStore, Fault> {
+    let mut roots = RootCertStore::empty();
+    let bytes = source.read_public()?;
+    for (index, der) in pem::certificates(source, &bytes)?.into_iter().enumerate() {
+        roots.add(der).map_err(|error| {
+            let what = format!("certificate number {} cannot be used: {error}", index + 1);
+            source.fault(what, "name a file with certificates of authorities")
+        })?;
+    }
+    read.push(bytes);
+    Ok(roots)
+}
+
+/// What authorities have revoked.
+#[derive(Default)]
+struct Revocations {
+    lists: Vec<CertificateRevocationListDer<'static>>,
+    /// The earliest end of them, Unix seconds.
+    end: Option<i64>,
+}
+
+impl Revocations {
+    /// Those of a file, if there is one; what was read goes to `read` too.
+    fn load(source: Option<&Source>, read: &mut Vec<Vec<u8>>) -> Result<Revocations, Fault> {
+        let Some(source) = source else { return Ok(Revocations::default()) };
+        let bytes = source.read_public()?;
+        let (lists, end) = pem::revocations(source, &bytes)?;
+        read.push(bytes);
+        Ok(Revocations { lists, end })
+    }
 }
 
 fn provider() -> Arc<CryptoProvider> {
@@ -64,6 +110,8 @@ pub struct Client {
     pub own: Option<Certificate>,
     /// Whom we believe, in words.
     pub authority: String,
+    /// When a list of revoked certificates ends, Unix seconds: then nobody is believed any more.
+    pub list_end: Option<i64>,
     seen: Arc<Seen>,
 }
 
@@ -93,15 +141,7 @@ impl Client {
         let mut read: Vec<Vec<u8>> = Vec::new();
         let authority = match &files.ca {
             Some(source) => {
-                let bytes = source.read_public()?;
-                for (index, der) in pem::certificates(source, &bytes)?.into_iter().enumerate() {
-                    roots.add(der).map_err(|error| {
-                        let what =
-                            format!("certificate number {} cannot be used: {error}", index + 1);
-                        source.fault(what, "name a file with certificates of authorities")
-                    })?;
-                }
-                read.push(bytes);
+                roots = authorities(source, &mut read)?;
                 format!("the authorities in ca_file {}", source.location)
             }
             None => {
@@ -133,9 +173,17 @@ impl Client {
             ),
             only_here: false,
         };
+        let revoked = Revocations::load(files.crl.as_ref(), &mut read)?;
         let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider())
+            .with_crls(revoked.lists)
+            .enforce_revocation_expiration()
             .build()
-            .map_err(|error| internal(&error))?;
+            .map_err(|error| match (error, &files.crl) {
+                (VerifierBuilderError::InvalidCrl(error), Some(source)) => {
+                    pem::crl_fault(source, &format!("{error:?}"))
+                }
+                (error, _) => internal(&error),
+            })?;
         let seen = Arc::new(Seen::default());
         let builder = ClientConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
@@ -152,7 +200,14 @@ impl Client {
         };
         config.resumption = Resumption::disabled();
         let fingerprint = fingerprint(read.iter().map(Vec::as_slice));
-        Ok(Client { config: Arc::new(config), fingerprint, own, authority, seen })
+        Ok(Client {
+            config: Arc::new(config),
+            fingerprint,
+            own,
+            authority,
+            list_end: revoked.end,
+            seen,
+        })
     }
 
     /// For the library that connects.
@@ -166,13 +221,26 @@ impl Client {
     }
 }
 
-/// The page's side.
+/// What a server speaks inside TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP/1.1, and says so.
+    Http,
+    /// Its own.
+    Lines,
+}
+
+/// The side that is connected to.
 #[derive(Clone)]
 pub struct Server {
     /// For the acceptor.
     pub config: Arc<ServerConfig>,
     /// Its certificate.
     pub certificate: Certificate,
+    /// Clients must have a certificate.
+    pub knows_clients: bool,
+    /// As [`Client::list_end`].
+    pub list_end: Option<i64>,
     fingerprint: u64,
 }
 
@@ -189,22 +257,56 @@ impl fmt::Debug for Server {
 }
 
 impl Server {
-    /// Reads certificate, chain and key.
+    /// Reads certificate, chain and key, and whom to let in.
     ///
     /// # Errors
     /// As [`Client::load`].
-    pub fn load(cert: &Source, key: &Source) -> Result<Server, Fault> {
+    pub fn load(
+        (cert, key): (&Source, &Source),
+        clients: Option<&Clients>,
+        protocol: Protocol,
+    ) -> Result<Server, Fault> {
         let (cert_pem, key_pem) = (cert.read_public()?, key.read_secret()?);
         let identity = pem::identity(cert, &cert_pem, key, &key_pem)?;
+        let mut read = vec![cert_pem, key_pem];
+        let internal = |error: &dyn fmt::Display| {
+            cert.fault(format!("TLS cannot be set up: {error}"), "this is a fault of weir, tell it")
+        };
+        let mut list_end = None;
+        let verifier = match clients {
+            None => WebPkiClientVerifier::no_client_auth(),
+            Some(clients) => {
+                let roots = Arc::new(authorities(&clients.ca, &mut read)?);
+                let revoked = Revocations::load(clients.crl.as_ref(), &mut read)?;
+                list_end = revoked.end;
+                WebPkiClientVerifier::builder_with_provider(roots, provider())
+                    .with_crls(revoked.lists)
+                    .enforce_revocation_expiration()
+                    .build()
+                    .map_err(|error| match (error, &clients.crl) {
+                        (VerifierBuilderError::InvalidCrl(error), Some(source)) => {
+                            pem::crl_fault(source, &format!("{error:?}"))
+                        }
+                        (error, _) => internal(&error),
+                    })?
+            }
+        };
         let mut config = ServerConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
-            .map_err(|error| cert.fault(format!("TLS cannot be set up: {error}"), "tell it"))?
-            .with_no_client_auth()
+            .map_err(|error| internal(&error))?
+            .with_client_cert_verifier(verifier)
             .with_cert_resolver(Arc::new(SingleCertAndKey::from(identity.key)));
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        // A connection carries one request; nothing to remember of visitors.
+        if protocol == Protocol::Http {
+            config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        }
+        // Nothing is remembered of whoever came: the next time they are verified anew.
         config.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
-        let fingerprint = fingerprint([cert_pem.as_slice(), &key_pem]);
-        Ok(Server { config: Arc::new(config), certificate: identity.certificate, fingerprint })
+        Ok(Server {
+            config: Arc::new(config),
+            certificate: identity.certificate,
+            knows_clients: clients.is_some(),
+            list_end,
+            fingerprint: fingerprint(read.iter().map(Vec::as_slice)),
+        })
     }
 }

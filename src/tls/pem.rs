@@ -1,12 +1,13 @@
 //! Certificates and keys out of PEM files, with words for what is wrong with them.
 
+use std::fmt;
 use std::sync::Arc;
 
 use rustls::pki_types::pem::{Error as PemError, PemObject};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 
-use super::certificate::Certificate;
+use super::certificate::{Certificate, list_end};
 use super::provider;
 use crate::secret::{Fault, Source};
 
@@ -47,6 +48,33 @@ pub fn certificates(source: &Source, pem: &[u8]) -> Result<Vec<CertificateDer<'s
         return Err(pem_fault(source, &PemError::NoItemsFound, "certificate"));
     }
     Ok(found)
+}
+
+/// The lists of revoked certificates of a file, at least one, and the earliest end of them.
+pub fn revocations(
+    source: &Source,
+    pem: &[u8],
+) -> Result<(Vec<CertificateRevocationListDer<'static>>, Option<i64>), Fault> {
+    const WANTED: &str = "list of revoked certificates (X509 CRL)";
+    let lists: Result<Vec<_>, _> = CertificateRevocationListDer::pem_slice_iter(pem).collect();
+    let lists = lists.map_err(|error| pem_fault(source, &error, WANTED))?;
+    if lists.is_empty() {
+        return Err(pem_fault(source, &PemError::NoItemsFound, WANTED));
+    }
+    let mut end = None;
+    for list in &lists {
+        let ends = list_end(list).map_err(|error| crl_fault(source, &error))?;
+        end = [end, ends].into_iter().flatten().min();
+    }
+    Ok((lists, end))
+}
+
+/// A list that cannot be used.
+pub fn crl_fault(source: &Source, error: &dyn fmt::Display) -> Fault {
+    source.fault(
+        format!("holds a list of revoked certificates that cannot be used: {error}"),
+        "get it anew from the authority: a whole X509 CRL, version 2",
+    )
 }
 
 /// Certificate, chain and key that belong together.

@@ -249,6 +249,21 @@ systemctl stop weir.service weir.socket
 rm -r /etc/systemd/system/weir.socket.d
 systemctl daemon-reload
 systemctl reset-failed
+cat >/etc/weir/conf.d/lines.toml <<'EOF'
+[[tcp]]
+listen = "systemd"
+value = "/value"
+ack = "line"
+EOF
+systemctl start weir-tcp.socket
+lines() { # sends one, prints what comes back
+    printf '{"device":"line","metric":"m","value":1}\n' | timeout 60 nc -UN /run/weir/tcp.sock
+}
+check 'a line to the path starts it and is acknowledged' sh -c "$(declare -f lines); lines | grep -x 'ok 1'"
+check '… and it has arrived' eventually sh -c "curl -sf http://127.0.0.1:9377/api/series/line/m | jq -e '.count == 1'"
+check '… the path is for root' sh -c 'stat -c "%U %a" /run/weir/tcp.sock | grep "root 660"'
+systemctl stop weir-tcp.socket weir.service
+rm /etc/weir/conf.d/lines.toml
 systemctl start weir
 check 'without the socket it opens its own port' eventually ready
 

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # systemd/tests/rootfs.sh SUITE: prints the folder of a fresh Debian root (bookworm, trixie, …) with
-# systemd as its init, a broker and curl; made once, then kept under target/nspawn. Root only.
+# systemd as its init, a broker, curl and nc; made once, then kept under target/nspawn. Root only.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 suite=$1
 # What the tests use inside. The package under test brings its own dependencies, from apt's cache.
-packages=systemd-sysv,dbus,mosquitto,mosquitto-clients,curl,jq,procps,libsystemd0,strace
+packages=systemd-sysv,dbus,mosquitto,mosquitto-clients,curl,jq,procps,libsystemd0,strace,netcat-openbsd
 root=$PWD/target/nspawn/$suite
 want=$(printf '%s\n' "$packages" "$(sha256sum <"$0")" | sha256sum | cut -c1-16)
 

@@ -101,7 +101,7 @@ impl Upstream {
             self.faults.push(format!("two messages hold the record {text}"));
             return;
         }
-        let series = (aggregate.device.clone(), aggregate.metric.clone());
+        let series = (aggregate.device.to_string(), aggregate.metric.to_string());
         let start = aggregate.start.nanos() / 1_000_000;
         let size = aggregate.end.nanos() / 1_000_000 - start;
         let one = Totals {
@@ -145,7 +145,7 @@ impl Results {
 }
 
 pub fn identity(a: &Aggregate) -> Identity {
-    (a.device.clone(), a.metric.clone(), a.start.nanos(), a.end.nanos(), a.part)
+    (a.device.to_string(), a.metric.to_string(), a.start.nanos(), a.end.nanos(), a.part)
 }
 
 /// Something that listens, shared with its thread.

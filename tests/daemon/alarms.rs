@@ -20,10 +20,12 @@ fn forward(port: u16) -> String {
     )
 }
 
-/// The alarms among the records that went upstream.
+/// The alarms among the records that went upstream; a message that came again (its acknowledgement
+/// was lost in a kill) counts once.
 fn upstream(seen: &Subscriber) -> Vec<Value> {
-    let messages = seen.on("up/gw");
-    let records = messages.iter().flat_map(|m| parse(m)["records"].as_array().unwrap().clone());
+    let mut messages: Vec<Value> = seen.on("up/gw").iter().map(parse).collect();
+    messages.dedup_by(|a, b| a["sequence"] == b["sequence"]);
+    let records = messages.iter().flat_map(|m| m["records"].as_array().unwrap().clone());
     records.filter(|record| record["kind"] == "alarm").collect()
 }
 

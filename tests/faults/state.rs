@@ -66,6 +66,24 @@ fn a_state_path_that_cannot_be_made_ends_with_1_and_says_where() {
     assert!(log.contains("is not a folder"), "{log}");
 }
 
+#[test]
+fn with_its_folder_everything_that_it_knew_is_gone() {
+    let broker = Mosquitto::start();
+    let site = Site::new(&Settings::new(broker.port()));
+    let weir = site.start();
+    publish(broker.port(), seconds(0..3));
+    weir.takes(3);
+    let before = instance(&weir);
+    weir.stop();
+    // It wrote nowhere else.
+    assert_eq!(files(site.folder()), [site.state.clone(), site.file()]);
+    fs::remove_dir_all(&site.state).unwrap();
+    let weir = site.start();
+    assert_eq!((weir.metric("weir_readings_total"), weir.metric("weir_series")), (0.0, 0.0));
+    assert_ne!(instance(&weir), before);
+    weir.stop();
+}
+
 /// Flips bytes all over a file.
 fn damage(path: &Path) {
     let mut bytes = fs::read(path).unwrap();

@@ -1,5 +1,8 @@
 //! SplitMix64 (Steele, Lea, Flood 2014): small, seeded, the same everywhere.
 
+// Each test binary uses its own part of this.
+#![allow(dead_code)]
+
 pub struct Rng(u64);
 
 impl Rng {

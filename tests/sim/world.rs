@@ -586,10 +586,10 @@ impl World {
                 if record.end.nanos() - record.start.nanos() != 10 * SECOND {
                     continue;
                 }
-                let total = totals.entry(record.device.clone()).or_default();
+                let total = totals.entry(record.device.to_string()).or_default();
                 total.0 += record.count;
                 total.1 += record.sum;
-                let key = (record.device.clone(), record.start.nanos());
+                let key = (record.device.to_string(), record.start.nanos());
                 let pane = panes.entry(key.clone()).or_default();
                 pane.0 += record.count;
                 pane.1 += record.sum;

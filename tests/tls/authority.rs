@@ -117,6 +117,11 @@ impl Authority {
 
     /// A list that revokes these; its file.
     pub fn revoke(&self, pairs: &[&Pair]) -> PathBuf {
+        self.revoke_until(pairs, VALID.1)
+    }
+
+    /// As [`revoke`](Self::revoke), up to the begin of this year.
+    pub fn revoke_until(&self, pairs: &[&Pair], year: i32) -> PathBuf {
         let revoked = pairs.iter().map(|pair| RevokedCertParams {
             serial_number: SerialNumber::from(pair.serial),
             revocation_time: date_time_ymd(2024, 1, 1),
@@ -125,7 +130,7 @@ impl Authority {
         });
         let list = CertificateRevocationListParams {
             this_update: date_time_ymd(2024, 1, 1),
-            next_update: date_time_ymd(2120, 1, 1),
+            next_update: date_time_ymd(year, 1, 1),
             crl_number: SerialNumber::from(1u64),
             issuing_distribution_point: None,
             revoked_certs: revoked.collect(),

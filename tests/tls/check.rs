@@ -90,6 +90,23 @@ fn bad_files_are_refused_with_place_and_mend() {
 }
 
 #[test]
+fn lists_of_revoked_certificates_are_checked() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let ca = Authority::new(path, "ca");
+    let client = ca.client("gw", VALID);
+    let with =
+        |list: &Path| format!("{}crl_file = '{}'\n", mqtt(&ca.cert(), &client), list.display());
+    let (code, said) = check(path, &with(&ca.revoke(&[])));
+    assert_eq!(code, Some(0), "{said}");
+    let place = "weir.toml:8:12: [mqtt] crl_file: ";
+    refused(path, &with(&ca.cert()), &[place, "holds no list of revoked certificates"]);
+    refused(path, &with(&path.join("none")), &[place, "cannot be read"]);
+    let ended = with(&ca.revoke_until(&[], 2025));
+    refused(path, &ended, &[place, "ended on 2025-01-01T00:00:00Z", "SIGHUP"]);
+}
+
+#[test]
 fn certificates_out_of_their_time_are_refused_and_those_near_their_end_warned_of() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path();

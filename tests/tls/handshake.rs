@@ -8,7 +8,7 @@ use rustls::{CertificateError, Error};
 use weir::mqtt::{Event, MqttError, Options, Version, connect};
 use weir::tls::{Client, Files, explain};
 
-use crate::authority::{Authority, Pair, VALID, source};
+use crate::authority::{Authority, Pair, VALID, source, write};
 use crate::mosquitto::{Mosquitto, free_port};
 
 const BOTH: [Version; 2] = [Version::V5, Version::V4];
@@ -29,7 +29,7 @@ pub fn wants(authority: &Path) -> String {
 
 fn files(ca: &Path, own: Option<&Pair>) -> Files {
     let identity = own.map(|pair| (source(&pair.cert), source(&pair.key)));
-    Files { ca: Some(source(ca)), identity }
+    Files { ca: Some(source(ca)), identity, ..Files::default() }
 }
 
 /// How the connection to this host begins.
@@ -243,6 +243,56 @@ fn a_revoked_client_certificate_is_told() {
         Some(files(&ca.cert(), Some(&revoked))),
         &["client certificate (gw-02,", "is revoked", "reload"],
     );
+}
+
+/// As [`files`], with a list of revoked certificates.
+fn listed(ca: &Path, list: &Path) -> Files {
+    Files { crl: Some(source(list)), ..files(ca, None) }
+}
+
+#[test]
+fn a_revoked_broker_is_refused_and_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let ca = Authority::new(folder.path(), "ca");
+    let (good, revoked) = (ca.server(&["localhost"], VALID), ca.server(&["localhost"], VALID));
+    let list = ca.revoke(&[&revoked]);
+    let (good, revoked) = (broker(&good, ""), broker(&revoked, ""));
+    for version in BOTH {
+        succeeds("localhost", good.port(), version, listed(&ca.cert(), &list));
+    }
+    let told = &["the broker's certificate is revoked", "crl_file"];
+    fails("localhost", revoked.port(), Some(listed(&ca.cert(), &list)), told);
+    succeeds("localhost", revoked.port(), Version::V5, files(&ca.cert(), None));
+}
+
+#[test]
+fn a_list_of_revoked_certificates_that_cannot_be_used_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let ca = Authority::new(folder.path(), "ca");
+    let broker = broker(&ca.server(&["localhost"], VALID), "");
+    let refused = |list: &Path, told: &[&str]| {
+        fails("localhost", broker.port(), Some(listed(&ca.cert(), list)), told);
+    };
+    let ended = ca.revoke_until(&[], 2025);
+    refused(&ended, &["crl_file ended on 2025-01-01T00:00:00Z", "the gateway's clock says 20"]);
+    let other = Authority::new(folder.path(), "other");
+    refused(&other.revoke(&[]), &["no list in crl_file is from the issuer"]);
+    // Of the same name, but not the same.
+    let elsewhere = tempfile::tempdir().unwrap();
+    let forged = Authority::new(elsewhere.path(), "ca").revoke(&[]);
+    refused(&forged, &["crl_file cannot be believed (BadSignature)"]);
+
+    let unreadable = |text: &str| {
+        let list = folder.path().join("list");
+        write(&list, text, 0o644);
+        Client::load(&listed(&ca.cert(), &list), "place").unwrap_err().to_string()
+    };
+    let told = unreadable(&ca.pem());
+    assert!(told.contains("holds no list of revoked certificates (X509 CRL)"), "{told}");
+    let told = unreadable("-----BEGIN X509 CRL-----\nAAAA\n-----END X509 CRL-----\n");
+    assert!(told.contains("list of revoked certificates that cannot be used"), "{told}");
+    let told = unreadable("-----BEGIN X509 CRL-----\nAAAA\n");
+    assert!(told.contains("ends in the middle of a section"), "{told}");
 }
 
 #[test]

@@ -28,7 +28,21 @@ fn every_test_and_command_that_the_map_names_exists() {
         }
     }
     assert!(named >= 30, "{named} names found");
+    for row in map.lines().filter(|line| line.starts_with("| 5.")) {
+        assert!(row.contains("::") || row.contains("`make "), "shown by nothing: {row}");
+    }
     for provision in 1..=13 {
         assert!(map.contains(&format!("| 5.{provision} ")), "5.{provision} is missing");
     }
+}
+
+/// Where to report, in private; when an answer comes; and no address that nobody reads.
+#[test]
+fn there_is_a_policy_for_reports_of_vulnerabilities() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let policy = std::fs::read_to_string(root.join("SECURITY.md")).unwrap();
+    for part in ["## Reporting a vulnerability", "in private", "working days", "docs/security.md"] {
+        assert!(policy.contains(part), "{part}");
+    }
+    assert!(!policy.contains('@'), "an address");
 }

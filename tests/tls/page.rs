@@ -5,15 +5,14 @@ use std::net::{Ipv4Addr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::sync::Arc;
 
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use weir::config::Config;
+use weir::config::access::Loaded;
 
 use crate::authority::{Authority, VALID, write};
-use crate::daemon::{PATIENCE, Settings, Site, Weir, until};
+use crate::daemon::{Settings, Site, Weir, until};
 use crate::mosquitto::{Mosquitto, free_port};
+use crate::peer::peer;
 
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 
@@ -30,19 +29,7 @@ fn start(site: &Site, broker: u16, http: &str) -> Weir {
 
 /// One request over TLS, verified against this authority; code, head, body.
 fn https(port: u16, ca: &Path, name: &str, request: &str) -> std::io::Result<(u16, String)> {
-    let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_file(ca).unwrap()).unwrap();
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    let name = ServerName::try_from(name.to_owned()).unwrap();
-    let connection = ClientConnection::new(Arc::new(config), name).unwrap();
-    let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    exchange(&mut StreamOwned::new(connection, stream), request)
+    exchange(&mut peer(port, ca, name, None)?, request)
 }
 
 fn exchange(stream: &mut (impl Read + Write), request: &str) -> std::io::Result<(u16, String)> {
@@ -112,7 +99,7 @@ fn beyond_this_machine_the_page_takes_tls_and_the_token() {
     std::fs::copy(&renewed.cert, &server.cert).unwrap();
     std::fs::copy(&renewed.key, &server.key).unwrap();
     weir.signal("HUP");
-    weir.says("certificate or token of the page changed");
+    weir.says("certificate or token changed");
     let fresh = format!("Authorization: Bearer {new}\r\n");
     until("the new certificate", || {
         let asked = https(port, &next.cert(), "gw-01.example", &get("/", "gw-01.example", &fresh));
@@ -152,4 +139,22 @@ fn a_unix_socket_is_for_owner_and_group_and_goes_with_the_daemon() {
     let log = weir.ends_with(1);
     assert!(log.contains("in the way"), "{log}");
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "precious");
+}
+
+/// The service manager's socket takes the place of `listen`, not that of TLS and token.
+#[test]
+fn tls_and_token_are_read_also_where_only_the_service_manager_listens() {
+    let folder = tempfile::tempdir().unwrap();
+    let ca = Authority::new(folder.path(), "ca");
+    let server = ca.server(&["gw-01.example"], VALID);
+    let token = folder.path().join("token");
+    write(&token, TOKEN, 0o600);
+    let text = format!(
+        "[http]\nlisten = 'off'\ncert_file = '{}'\nkey_file = '{}'\ntoken_file = '{}'\n",
+        server.cert.display(),
+        server.key.display(),
+        token.display()
+    );
+    let loaded = Loaded::read(&Config::from_text(&text).unwrap()).unwrap();
+    assert!(loaded.http.tls.is_some() && loaded.http.is_guarded());
 }

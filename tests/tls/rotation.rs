@@ -195,3 +195,52 @@ fn a_changed_password_is_taken_on_sighup() {
     let log = weir.stop();
     assert!(!log.contains("wrong") && !log.contains("right"), "{log}");
 }
+
+#[test]
+fn a_revoked_broker_is_left_on_sighup_and_taken_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let ca = Authority::new(folder.path(), "ca");
+    let server = ca.server(&["localhost"], VALID);
+    let (broker, plain) = two_listeners(&server, &ca.cert());
+    let list = ca.revoke(&[]);
+    let files =
+        |client: &Pair| format!("{}crl_file = '{}'\n", lines(&ca.cert(), client), list.display());
+    let forward = format!(
+        "[[forward]]\nname = 'cloud'\ntype = 'mqtt'\nurl = 'mqtts://localhost:{}'\ntopic = 'up'\n{}",
+        broker.port(),
+        files(&ca.client("gw-up", VALID))
+    );
+    let site = site(broker.port(), &files(&ca.client("gw", VALID)), &forward);
+    let upstream = Subscriber::new(plain, &["up"]);
+    let weir = site.start();
+    readings(plain, 0..5);
+    weir.takes(5);
+    upstream.wait("up", 1);
+    ends_in(&weir, "mqtt", "crl", 2120);
+    ends_in(&weir, "cloud", "crl", 2120);
+
+    ca.revoke(&[&server]);
+    weir.signal("HUP");
+    weir.says("the broker's certificate is revoked");
+    weir.unready("not connected to the broker");
+    until_or(
+        "upstream's end",
+        || weir.log(),
+        || (weir.metrics()["weir_forward_connected{forward=\"cloud\"}"] == 0.0).then_some(()),
+    );
+    // The broker keeps them for the session.
+    readings(plain, 5..10);
+
+    ca.revoke(&[]);
+    weir.signal("HUP");
+    weir.ready();
+    weir.takes(10);
+
+    // One that has ended is not put to use.
+    ca.revoke_until(&[], 2025);
+    weir.signal("HUP");
+    weir.says("this list of revoked certificates ended on 2025-01-01");
+    readings(plain, 10..15);
+    weir.takes(15);
+    weir.stop();
+}
