@@ -55,15 +55,14 @@ publish() {
     done
 }
 # Readings in all panes that came out. A pane may be published again after a kill, with equal bytes.
-# Of 5 seconds each, and the last one of every device is open until a later reading closes it.
+# The last one closes when nothing more comes.
 counted() {
     sort -u $work/aggregates | sed -n 's/.*"count":\([0-9]*\).*/\1/p' | awk '{ sum += $1 } END { print sum + 0 }'
 }
 exact() {
     have=$(counted)
-    want=$((published - 10 * 5))
-    echo "$have readings are in the panes, not $want of $published"
-    [ "$have" = "$want" ]
+    echo "$have of $published readings are in the panes"
+    [ "$have" = "$published" ]
 }
 nothing_blocked() { ! journalctl -q -k --no-pager | grep 'type=1326'; }
 sandboxed() { grep -q '^Seccomp:[[:space:]]*2' "/proc/$(pid)/status" && grep -q '^CapEff:[[:space:]]*0*$' "/proc/$(pid)/status"; }
