@@ -17,7 +17,7 @@ for target in "$@"; do
     echo "== $target: golden tests through the command, compared with x86-64"
     # Skipped: what happens when the reader goes away; both.sh stands between.
     # shellcheck disable=SC2086
-    (host_builds && cd "$root" && cargo test --quiet --locked $features --test replay -- --quiet \
+    (host_builds && cd "$root" && cargo test --quiet --locked $features --test replay -- \
         --skip a_closed_standard_output)
     echo "$target: $(grep -c ^same "$WEIR_IDENTITY_LOG") runs wrote the same bytes as on x86-64, $(grep -c ^DIFFERS "$WEIR_IDENTITY_LOG" || true) others"
 done

@@ -15,6 +15,6 @@ unit() {
     echo "== unit tests: $*"
     cargo test --quiet --release --locked --lib $features "$@" \
         --config 'profile.release.package.weir.opt-level=1' --config 'profile.release.package.weir.codegen-units=16' \
-        -- --quiet $filters
+        -- $filters
 }
 for_targets unit "$@"

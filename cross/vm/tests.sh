@@ -90,6 +90,10 @@ check 'weir.service is active' within 120 systemctl -q is-active weir
 check 'it is connected and takes readings' within 60 ready
 # Without that nothing that follows can pass.
 if [ $failed = 1 ]; then finish; fi
+resident() {
+    echo "$(awk '/VmRSS/ { print $2, $3 }' "/proc/$(pid)/status"); cgroup: $(($(systemctl show --value --property=MemoryCurrent weir) / 1024)) kB"
+}
+say "        resident: $(resident) idle, without a series"
 check 'seccomp filters, no capability is left' sandboxed
 check 'background fits have a lower priority' within 10 eval '[ "$(niceness)" = 10 ]'
 stdbuf -oL mosquitto_sub -q 1 -t 'weir/+/+/+/aggregate' >$work/aggregates &
@@ -103,7 +107,7 @@ check 'readings are published' publish 0 99
 check 'panes come out, each reading in one' within 60 exact
 check 'estimates come out' within 10 grep -q '"level"' $work/estimates
 before=$(pid)
-say "        resident: $(awk '/VmRSS/ { print $2, $3 }' "/proc/$before/status") with 10 series; cgroup: $(($(systemctl show --value --property=MemoryCurrent weir) / 1024)) kB"
+say "        resident: $(resident), with 10 series"
 
 check 'more of them' publish 100 129
 kill -9 "$before"
