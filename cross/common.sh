@@ -9,7 +9,7 @@ features="--no-default-features --features systemd"
 # Apart from target/, so that two compilers do not build there in turns.
 CARGO_TARGET_DIR=$root/target/cross
 PATH=$PATH:${CARGO_HOME:-$HOME/.cargo}/bin:/usr/sbin:/sbin
-export CARGO_TARGET_DIR PATH
+export CARGO_TARGET_DIR PATH CARGO_INCREMENTAL=0
 
 # fail TEXT: says which script, and ends it.
 fail() {
@@ -62,6 +62,33 @@ cross_env() { # cross_env TARGET
     export "CC_$lower=$tools-gcc" "AR_$lower=$tools-ar"
     export PKG_CONFIG_ALLOW_CROSS=1
     export "PKG_CONFIG_SYSROOT_DIR_$lower=$sysroot" "PKG_CONFIG_LIBDIR_$lower=$sysroot/usr/lib/$tools/pkgconfig"
+}
+
+# From here on cargo builds what runs on this machine and only drives the binary for TARGET, or makes
+# files for packages: the same features and settings in every script, so that they share one build.
+# WEIR_HOST_TARGET: another folder for it.
+host_builds() {
+    unset RUSTC
+    export CARGO_TARGET_DIR=${WEIR_HOST_TARGET:-$root/target}
+    export CARGO_PROFILE_DEV_OPT_LEVEL=0 CARGO_PROFILE_DEV_DEBUG=false
+}
+
+# Runs COMMAND with `--target` for each TARGET of one compiler together, which shares build scripts and
+# keeps all cores busy; once for each compiler that is needed.
+for_targets() { # for_targets COMMAND TARGET…
+    local command=$1 which target args
+    shift
+    for which in debian rustup; do
+        args=()
+        for target in "$@"; do
+            if [ "$(compiler "$target")" = $which ]; then args+=(--target "$target"); fi
+            cross_env "$target"
+        done
+        [ ${#args[@]} -gt 0 ] || continue
+        unset RUSTC
+        if [ $which = debian ]; then export RUSTC=$toolchain/bin/rustc; fi
+        (cd "$root" && "$command" "${args[@]}") || return 1
+    done
 }
 
 # The targets that there are recipes for.

@@ -6,36 +6,36 @@
 # WEIR_DEB_VERSION: another version for the package (tests of upgrades).
 # WEIR_MAINTAINER: "Name <address>" of whoever is responsible for the package; default: Cargo.toml's.
 set -euo pipefail
-cd "$(dirname "$0")/.."
-export PATH=$PATH:${CARGO_HOME:-$HOME/.cargo}/bin
-cargo_deb=3.8.0
+. "$(dirname "$0")/common.sh"
+cd "$root"
+host_builds
 target=${1:?usage: cross/deb.sh TARGET [BINARY]}
 binary=${2:-target/cross/$target/release/weir}
 case $target in
 x86_64-unknown-linux-gnu) arch=amd64 ;;
 aarch64-unknown-linux-gnu) arch=arm64 ;;
 armv7-unknown-linux-gnueabihf) arch=armhf ;;
-*) echo "cross/deb.sh: no package for $target" >&2 && exit 2 ;;
+*) fail "no package for $target" ;;
 esac
-[ -x "$binary" ] || { echo "cross/deb.sh: $binary is not there: cross/build.sh $target" >&2; exit 1; }
+[ -x "$binary" ] || fail "$binary is not there: cross/build.sh $target"
 
-wanted=$(for tool in lintian jq readelf:binutils; do
-    command -v "${tool%:*}" >/dev/null || echo "${tool#*:}"
-done)
+cross/packages.sh deb
+cross/cargo-deb.sh
+# Its files lie in one folder, by the names that Cargo.toml gives: one package at a time.
+mkdir -p target
+exec 9>target/package.lock
+flock 9
+
+# Before the next line: build scripts of C code look at the time set there, and all would be built anew.
 # shellcheck disable=SC2086
-[ -z "$wanted" ] || .ci/install 'packages' $wanted
-if ! cargo deb --version 2>/dev/null | grep -qF "$cargo_deb"; then
-    echo "installing cargo-deb $cargo_deb"
-    cargo install --quiet --locked cargo-deb --version "$cargo_deb"
-fi
-
+cargo build --quiet --locked $features --example package_files
 # Same sources, same bytes: every time in the package is that of the newest entry in its changelog.
 SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(date -ud "$(sed -n 's/^ -- .*>  //p' packaging/changelog | head -n 1)" +%s)}
 export SOURCE_DATE_EPOCH
 stage=target/package
 rm -rf "$stage"
 mkdir -p "$stage" target/debian
-cargo run --quiet --locked --no-default-features --features systemd --example package_files -- "$stage" "$target"
+"$CARGO_TARGET_DIR/debug/examples/package_files" "$stage" "$target"
 # What a reader of the bill of materials relies on: required fields, and references that lead somewhere.
 jq -e '[.metadata.component, .components[]] as $all | ($all | map(."bom-ref")) as $refs
     | .bomFormat == "CycloneDX" and .specVersion == "1.5" and .version == 1
@@ -44,14 +44,14 @@ jq -e '[.metadata.component, .components[]] as $all | ($all | map(."bom-ref")) a
     and all(.components[]; .hashes[0].content | test("^[0-9a-f]{64}$"))
     and ([.dependencies[].ref] | sort) == ($refs | sort)
     and ([.dependencies[].dependsOn[]] | unique) - $refs == []' "$stage/weir.cdx.json" >/dev/null ||
-    { echo "cross/deb.sh: the bill of materials is not well formed" >&2; exit 1; }
+    fail 'the bill of materials is not well formed'
 
 install -m 755 "$binary" "$stage/weir"
 cp packaging/copyright "$stage/copyright"
 cp packaging/changelog "$stage/changelog"
 version=$(sed -n 's/^version = "\(.*\)"$/\1/p' Cargo.toml | head -n 1)-1
 [ "$(sed -n '1s/^weir (\(.*\)) .*/\1/p' packaging/changelog)" = "$version" ] ||
-    { echo "cross/deb.sh: packaging/changelog does not begin with $version" >&2; exit 1; }
+    fail "packaging/changelog does not begin with $version"
 if [ -n "${WEIR_DEB_VERSION:-}" ]; then
     version=$WEIR_DEB_VERSION
     sed -i "1s/(.*)/($version)/" "$stage/changelog"
@@ -65,7 +65,7 @@ gzip -9n <CHANGELOG.md >"$stage/changelog.gz"
 # The package promises this libc.
 glibc=$(readelf -W --version-info "$binary" | grep -o 'GLIBC_[0-9.]*' | sort -uV | tail -n 1)
 [ "$(printf '%s\n' GLIBC_2.34 "$glibc" | sort -V | tail -n 1)" = GLIBC_2.34 ] ||
-    { echo "cross/deb.sh: $binary needs $glibc, the package says libc6 (>= 2.34)" >&2; exit 1; }
+    fail "$binary needs $glibc, the package says libc6 (>= 2.34)"
 
 deb=target/debian/weir_${version}_$arch.deb
 rm -f "$deb"

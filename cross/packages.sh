@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# cross/packages.sh build|run|vm…: installs the Debian packages that building for ARM, running ARM
-# binaries and the ARM virtual machine need. Says nothing when all is there; without root it says what
-# is missing.
+# cross/packages.sh build|run|vm|deb|nspawn…: installs the Debian packages that building for ARM, running
+# ARM binaries, the ARM virtual machine, making packages and testing them under systemd need. Says
+# nothing when all is there; without root it says what is missing.
 set -euo pipefail
 PATH=$PATH:/usr/sbin:/sbin
 
@@ -26,15 +26,25 @@ missing() {
             has cpio || echo cpio
             has pigz || echo pigz
             ;;
-        *) echo "cross/packages.sh: '$use' is none of build, run, vm" >&2 && exit 2 ;;
+        deb)
+            has lintian || echo lintian
+            has jq || echo jq
+            has readelf || echo binutils
+            has xz || echo xz-utils
+            ;;
+        nspawn)
+            has mmdebstrap || echo mmdebstrap
+            has systemd-nspawn || echo systemd-container
+            ;;
+        *) echo "cross/packages.sh: '$use' is none of build, run, vm, deb, nspawn" >&2 && exit 2 ;;
         esac
     done
 }
 
-wanted=$(missing "$@")
+wanted=$(missing "$@" | sort -u)
 [ -n "$wanted" ] || exit 0
 # Without quotes: a list of names.
 # shellcheck disable=SC2086
-"$(dirname "$0")/../.ci/install" 'ARM' $wanted
+"$(dirname "$0")/../.ci/install" "ARM and packages" $wanted
 still=$(missing "$@")
 [ -z "$still" ] || { echo "installed, yet still missing: $still" >&2 && exit 1; }

@@ -24,7 +24,7 @@ build() { # build FOLDER
         cp "target/$([ "$profile" = dev ] && echo debug || echo "$profile")/weir" weir
         # What makes the package's other files is no part of it: one build for both.
         unset RUSTFLAGS
-        CARGO_TARGET_DIR=$work/../ cross/deb.sh $target weir
+        WEIR_HOST_TARGET=$work/.. cross/deb.sh $target weir
     )
 }
 build "$work/a"

@@ -11,14 +11,12 @@ set -euo pipefail
 cross_env "$1"
 [ -x "$binary" ] || fail "$binary is not there: make cross TARGET=$1"
 export WEIR_COMMAND="$runner $binary"
-unset RUSTC
-CARGO_TARGET_DIR=$root/target
+host_builds
 
 tests() { # tests TEST FILTER…: prints what cargo says of it
     local test=$1
     shift
     echo "== $target: $test $*"
-    # Features as in the packages: other builds of the library share it.
     # shellcheck disable=SC2086
     (cd "$root" && cargo test --quiet --locked $features --test "$test" -- --test-threads 2 --nocapture "$@")
 }

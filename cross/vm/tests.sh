@@ -43,17 +43,19 @@ ready() { get /readyz | head -n 1 | grep -q ' 200 '; }
 another() { [ "$(pid)" != 0 ] && [ "$(pid)" != "$1" ] && ready; }
 says() { journalctl -q -u weir -o cat --no-pager | grep -qF -- "$1"; }
 
-# Readings of 10 devices, one a second from second $1 to second $2 of 2026, each acknowledged.
+# Readings of 10 devices, one a second from second $1 to second $2 of 2026, each acknowledged. They
+# count as published before they are, so that one which does not get through is missed in the panes.
 published=0
 publish() {
     local d
+    published=$((published + 10 * ($2 - $1 + 1)))
     for d in 0 1 2 3 4 5 6 7 8 9; do
         seq "$1" "$2" | awk -v d="$d" '{ printf "{\"value\": %d.25, \"ts\": %d}\n", ($1 + d) % 17, 1767225600 + $1 }' |
             mosquitto_pub -q 1 -l -t "sensors/dev-$d/temperature" || return 1
     done
-    published=$((published + 10 * ($2 - $1 + 1)))
 }
 # Readings in all panes that came out. A pane may be published again after a kill, with equal bytes.
+# The last one closes when nothing more comes.
 counted() {
     sort -u $work/aggregates | sed -n 's/.*"count":\([0-9]*\).*/\1/p' | awk '{ sum += $1 } END { print sum + 0 }'
 }
@@ -88,6 +90,10 @@ check 'weir.service is active' within 120 systemctl -q is-active weir
 check 'it is connected and takes readings' within 60 ready
 # Without that nothing that follows can pass.
 if [ $failed = 1 ]; then finish; fi
+resident() {
+    echo "$(awk '/VmRSS/ { print $2, $3 }' "/proc/$(pid)/status"); cgroup: $(($(systemctl show --value --property=MemoryCurrent weir) / 1024)) kB"
+}
+say "        resident: $(resident) idle, without a series"
 check 'seccomp filters, no capability is left' sandboxed
 check 'background fits have a lower priority' within 10 eval '[ "$(niceness)" = 10 ]'
 stdbuf -oL mosquitto_sub -q 1 -t 'weir/+/+/+/aggregate' >$work/aggregates &
@@ -97,17 +103,17 @@ stdbuf -oL mosquitto_sub -q 0 -t 'weir/+/status' -t 'weir/+/+/+/estimate' >$work
 check 'subscribed to the results' within 30 test -s $work/estimates
 sleep 1
 
-publish 0 99
+check 'readings are published' publish 0 99
 check 'panes come out, each reading in one' within 60 exact
 check 'estimates come out' within 10 grep -q '"level"' $work/estimates
 before=$(pid)
-say "        resident: $(awk '/VmRSS/ { print $2, $3 }' "/proc/$before/status") with 10 series; cgroup: $(($(systemctl show --value --property=MemoryCurrent weir) / 1024)) kB"
+say "        resident: $(resident), with 10 series"
 
-publish 100 129
+check 'more of them' publish 100 129
 kill -9 "$before"
-publish 130 139
+check 'while it is away, too' publish 130 139
 check 'kill -9: systemd starts it again' within 60 another "$before"
-publish 140 199
+check '… and when it is back' publish 140 199
 check 'counts are exact over the kill' within 60 exact
 
 cp /etc/weir/weir.toml $work/good.toml
@@ -125,7 +131,7 @@ systemctl reload weir
 before=$(pid)
 kill -STOP "$before"
 check 'a hang ends by the watchdog, and it starts again' within 90 another "$before"
-publish 200 229
+check '… more readings' publish 200 229
 check 'counts are exact over the hang' within 60 exact
 check 'the watchdog did it' within 10 eval 'journalctl -q --no-pager | grep -q "weir.service: Watchdog timeout"'
 

@@ -13,11 +13,7 @@ version=$(sed -n '1s/^weir (\(.*\)) .*/\1/p' packaging/changelog)
 new=${WEIR_DEB:-target/debian/weir_${version}_amd64.deb}
 old=target/debian/weir_0.0.9-1_amd64.deb
 
-wanted=$(for tool in mmdebstrap systemd-nspawn:systemd-container; do
-    command -v "${tool%:*}" >/dev/null || echo "${tool#*:}"
-done)
-# shellcheck disable=SC2086
-[ -z "$wanted" ] || .ci/install 'the tests with systemd' $wanted
+cross/packages.sh nspawn
 if [ ! -e "$new" ]; then
     cross/build.sh $target
     cross/deb.sh $target

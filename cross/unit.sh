@@ -1,0 +1,20 @@
+#!/usr/bin/env bash
+# cross/unit.sh TARGET…: the unit tests of `unit-tests`, compiled for TARGET, under qemu-user.
+# FILTERS: others (words between spaces).
+set -euo pipefail
+. "$(dirname "$0")/common.sh"
+[ $# -gt 0 ] || fail "which target? There are: $(recipes)"
+"$root/cross/packages.sh" build run
+prepare "$@"
+filters=${FILTERS:-$(grep -v '^#' "$root/cross/unit-tests")}
+
+# Dependencies as in what ships, so that they are built already; weir itself less optimised, since with
+# its tests it takes longer to build than what ships. That one is compared by the golden tests.
+# shellcheck disable=SC2086
+unit() {
+    echo "== unit tests: $*"
+    cargo test --quiet --release --locked --lib $features "$@" \
+        --config 'profile.release.package.weir.opt-level=1' --config 'profile.release.package.weir.codegen-units=16' \
+        -- $filters
+}
+for_targets unit "$@"
