@@ -52,10 +52,6 @@ host_tests() {
     host_builds
     cargo test --quiet --locked $features --no-run --test crash --test daemon --test replay --example package_files
 }
-debs_arm() {
-    local target
-    for target in $targets_arm; do cross/deb.sh "$target" || return 1; done
-}
 machine() { cross/vm/run.sh target/debian/weir_*_armhf.deb; }
 
 job packages '' host_packages
@@ -70,9 +66,10 @@ job root-vm 'packages toolchain' cross/vm/rootfs.sh
 job build-arm 'toolchain build-x86-64' slowly cross/build.sh $targets_arm
 job deb-amd64 'build-x86-64 host-tests cargo-deb' cross/deb.sh x86_64-unknown-linux-gnu
 job nspawn 'deb-amd64 root-nspawn' systemd/tests/run.sh bookworm
-job debs-arm 'build-arm host-tests cargo-deb ~deb-amd64' debs_arm
-job vm 'debs-arm root-vm' machine
-job smoke-aarch64 'build-arm host-tests ~debs-arm' cross/smoke.sh aarch64-unknown-linux-gnu
+job deb-armhf 'build-arm host-tests cargo-deb ~deb-amd64' cross/deb.sh armv7-unknown-linux-gnueabihf
+job deb-arm64 'build-arm host-tests cargo-deb ~deb-armhf' cross/deb.sh aarch64-unknown-linux-gnu
+job vm 'deb-armhf root-vm' machine
+job smoke-aarch64 'build-arm host-tests' cross/smoke.sh aarch64-unknown-linux-gnu
 job smoke-armv7 'build-arm host-tests ~smoke-aarch64' cross/smoke.sh armv7-unknown-linux-gnueabihf
 # shellcheck disable=SC2086
 job identity 'build-arm build-x86-64' cross/identity.sh $targets_arm

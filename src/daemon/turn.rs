@@ -354,8 +354,11 @@ impl Turn {
     }
 
     fn lines(&mut self, received: tcp::Received, now: &mut Now) {
-        now.input.message(Instant::now());
-        now.heard = now.attended;
+        // Lines are no sign of a broker that is away.
+        if self.attends(now) {
+            now.input.message(Instant::now());
+            now.heard = now.attended;
+        }
         let tcp::Received { input, name, connection, lines, receipt } = received;
         let monotonic = now.start.elapsed().as_nanos() as i64;
         if let Some(fault) = self.pipeline.deliver_lines(input, &lines, monotonic) {
