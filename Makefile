@@ -103,9 +103,9 @@ cross: ## build weir for TARGET as packages ship it (cross/README.md)
 	@cross/build.sh $(TARGET)
 
 .PHONY: cross-test
-cross-test: ## unit and golden tests on TARGET (ARM) under qemu-user; needs `make cross` of it and of x86-64
+cross-test: ## golden and unit tests on TARGET (ARM) under qemu-user; needs `make cross` of it and of x86-64
 	@cross/test.sh $(TARGET)
 
 .PHONY: gateway
-gateway: ## everything for ARM and Debian: builds, tests under qemu, packages, virtual machine, systemd
+gateway: ## builds, tests under qemu, packages, virtual machine, systemd; UNIT=1: unit tests on ARM too
 	@cross/gateway.sh

@@ -12,10 +12,12 @@ profile=${WEIR_PROFILE:-release}
 target=x86_64-unknown-linux-gnu
 work=$PWD/target/reproducible
 rm -rf "$work"
+# Once: a commit meanwhile would be another source.
+commit=$(git rev-parse HEAD)
 
 build() { # build FOLDER
     mkdir -p "$1"
-    git archive HEAD | tar -x -C "$1"
+    git archive "$commit" | tar -x -C "$1"
     (
         cd "$1"
         export CARGO_TARGET_DIR=$1/target
