@@ -353,10 +353,11 @@ pub fn check_on(config: &Config, path: &Path, host: &Host, model: &MemoryModel) 
 
 fn summary(config: &Config, model: &MemoryModel) -> Vec<String> {
     let topics: usize = config.mqtt.subscribe.iter().map(|s| s.topics.len()).sum();
-    let mut lines = vec![
-        format!("gateway   {} ({})", config.gateway.id, config.gateway.time_zone.name()),
-        format!("reads     {topics} topic(s) at {}", config.mqtt.login.url),
-    ];
+    let mut lines =
+        vec![format!("gateway   {} ({})", config.gateway.id, config.gateway.time_zone.name())];
+    if topics > 0 || config.tcp.is_empty() {
+        lines.push(format!("reads     {topics} topic(s) at {}", config.mqtt.login.url));
+    }
     lines.extend(config.tcp.iter().map(|input| {
         let listen = input.listen.as_ref().map_or("systemd's socket".to_owned(), Listen::to_string);
         format!("reads     lines at {listen} ({})", input.name)

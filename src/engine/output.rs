@@ -23,7 +23,7 @@ pub struct StepOutput {
     /// be adopted, have other settings by now, or are gone.
     pub fits_late: u64,
     /// What became of each series' readings and slots, in slot order; empty unless asked for with
-    /// [`Engine::keep_details`].
+    /// [`Engine::keep_details`](super::Engine::keep_details).
     pub details: Vec<Detail>,
 }
 

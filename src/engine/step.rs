@@ -13,7 +13,7 @@ use crate::reading::{AttendedTime, SeriesId};
 
 impl Engine {
     /// Applies one frame. Frames come in batch order; in replay they may begin before
-    /// [`Meta::batch`], and are then applied to the units whose chunk is older.
+    /// [`Meta::batch`](super::Meta::batch), and are then applied to the units whose chunk is older.
     ///
     /// # Errors
     /// When the frame carries a configuration that cannot be used; the state is as before.

@@ -262,6 +262,7 @@ lines() { # sends one, prints what comes back
 check 'a line to the path starts it and is acknowledged' sh -c "$(declare -f lines); lines | grep -x 'ok 1'"
 check '… and it has arrived' eventually sh -c "curl -sf http://127.0.0.1:9377/api/series/line/m | jq -e '.count == 1'"
 check '… the path is for root' sh -c 'stat -c "%U %a" /run/weir/tcp.sock | grep "root 660"'
+published=$((published + 1))
 systemctl stop weir-tcp.socket weir.service
 rm /etc/weir/conf.d/lines.toml
 systemctl start weir
