@@ -105,8 +105,8 @@ impl Forecaster {
     /// readings from after the shift are observed.
     ///
     /// Season, trend and the size of the errors stay. What was seen before the shift (the open
-    /// slot's readings so far, the history of the start, the last season of the naive
-    /// forecast) moves along, as if it had been seen at the new level. A `delta` that is not finite is ignored.
+    /// slot's readings so far, the history of the start) moves along, as if it had been seen at the new
+    /// level; not what the model is compared with, the naive forecast. A `delta` that is not finite is ignored.
     pub fn shift_level(&mut self, _plan: &ForecastPlan, delta: f64) {
         if !delta.is_finite() {
             return;
