@@ -4,7 +4,7 @@
 //! the season has had the same value for some seasons in a row, that value is the forecast.
 //!
 //! After n equal values in a row the next is equal again with probability (n + 1)/(n + 2): Laplace's rule of
-//! succession. (Jaynes 2003, *Probability Theory*, section 18.4.)
+//! succession. (Jaynes 2003, *Probability Theory*, chapter 18.)
 
 use serde::{Deserialize, Serialize};
 
