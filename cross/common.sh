@@ -6,7 +6,8 @@ toolchain=$(realpath -m "${WEIR_TOOLCHAIN:-$root/cross/.toolchain}")
 targets_arm="aarch64-unknown-linux-gnu armv7-unknown-linux-gnueabihf"
 # What packages ship: no embedded broker, libsystemd.
 features="--no-default-features --features systemd"
-# Apart from target/, so that two compilers do not build there in turns.
+# Apart from target/, so that two compilers do not build there in turns; x86-64 has a folder of its own
+# in there (for_targets), so that it builds beside the others.
 CARGO_TARGET_DIR=$root/target/cross
 PATH=$PATH:${CARGO_HOME:-$HOME/.cargo}/bin:/usr/sbin:/sbin
 export CARGO_TARGET_DIR PATH CARGO_INCREMENTAL=0
@@ -17,11 +18,11 @@ fail() {
     exit 1
 }
 
-# Which compiler: rustup's where it has this target's standard library, else Debian's.
-# WEIR_CROSS=debian takes Debian's in any case.
+# Which compiler: for x86-64 the machine's (native); for others rustup's where it has the target's standard
+# library, else Debian's. WEIR_CROSS=debian takes Debian's in any case.
 compiler() { # compiler TARGET
     if [ "$1" = x86_64-unknown-linux-gnu ]; then
-        echo rustup
+        echo native
     elif [ "${WEIR_CROSS:-}" != debian ] && [ -d "$(rustc --print sysroot)/lib/rustlib/$1/lib" ]; then
         echo rustup
     else
@@ -35,7 +36,8 @@ prepare() { # prepare TARGET…
     for target in "$@"; do
         case $(compiler "$target") in
         debian) "$root/cross/toolchain.sh" all ;;
-        *) [ "$target" = x86_64-unknown-linux-gnu ] || "$root/cross/toolchain.sh" sysroots ;;
+        rustup) "$root/cross/toolchain.sh" sysroots ;;
+        native) ;;
         esac
     done
 }
@@ -46,7 +48,7 @@ cross_env() { # cross_env TARGET
     [ -f "$root/cross/$target.sh" ] || fail "no recipe for '$target'; there are: $(recipes)"
     # shellcheck disable=SC1090
     . "$root/cross/$target.sh"
-    binary=$CARGO_TARGET_DIR/$target/release/weir
+    binary=$root/target/cross/$target/release/weir
     runner=
     unset RUSTC
     [ -n "$qemu" ] || return 0
@@ -78,7 +80,7 @@ host_builds() {
 for_targets() { # for_targets COMMAND TARGET…
     local command=$1 which target args
     shift
-    for which in debian rustup; do
+    for which in debian rustup native; do
         args=()
         for target in "$@"; do
             if [ "$(compiler "$target")" = $which ]; then args+=(--target "$target"); fi
@@ -87,7 +89,11 @@ for_targets() { # for_targets COMMAND TARGET…
         [ ${#args[@]} -gt 0 ] || continue
         unset RUSTC
         if [ $which = debian ]; then export RUSTC=$toolchain/bin/rustc; fi
-        (cd "$root" && "$command" "${args[@]}") || return 1
+        (
+            # Without --target cargo writes into release/ itself: the same path as for the others.
+            if [ $which = native ]; then CARGO_TARGET_DIR=$CARGO_TARGET_DIR/$target args=(); fi
+            cd "$root" && "$command" "${args[@]}"
+        ) || return 1
     done
 }
 

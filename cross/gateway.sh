@@ -44,7 +44,10 @@ job() {
     ) &
 }
 slowly() { nice -n 5 "$@"; }
-host_packages() { .ci/packages && cross/packages.sh build run vm deb nspawn; }
+# What nothing on the longest way waits for: ARM builds, package, virtual machine.
+idly() { nice -n 15 "$@"; }
+host_packages() { cross/packages.sh run vm deb nspawn; }
+build_packages() { .ci/packages && cross/packages.sh build; }
 # shellcheck disable=SC2086
 toolchain() { prepare $targets_arm; }
 # shellcheck disable=SC2086
@@ -54,27 +57,28 @@ host_tests() {
 }
 machine() { cross/vm/run.sh target/debian/weir_*_armhf.deb; }
 
-job packages '' host_packages
+job packages-build '' build_packages
+job packages 'packages-build' host_packages
 job toolchain '' toolchain
 job crates '' cargo fetch --quiet --locked
 job cargo-deb '' slowly cross/cargo-deb.sh
-job build-x86-64 'packages crates' slowly cross/build.sh x86_64-unknown-linux-gnu
-job host-tests 'packages crates' host_tests
+job host-tests 'packages-build crates' host_tests
 job root-nspawn 'packages' systemd/tests/rootfs.sh bookworm
 job root-vm 'packages toolchain' cross/vm/rootfs.sh
 # shellcheck disable=SC2086
-job build-arm 'toolchain build-x86-64' slowly cross/build.sh $targets_arm
-job deb-amd64 'build-x86-64 host-tests cargo-deb' cross/deb.sh x86_64-unknown-linux-gnu
+job build-arm 'packages-build crates toolchain' slowly cross/build.sh $targets_arm
+job build-x86-64 'packages-build crates' idly cross/build.sh x86_64-unknown-linux-gnu
+job deb-amd64 'packages build-x86-64 host-tests cargo-deb ~deb-arm64' cross/deb.sh x86_64-unknown-linux-gnu
 job nspawn 'deb-amd64 root-nspawn' systemd/tests/run.sh bookworm
-job deb-armhf 'build-arm host-tests cargo-deb ~deb-amd64' cross/deb.sh armv7-unknown-linux-gnueabihf
-job deb-arm64 'build-arm host-tests cargo-deb ~deb-armhf' cross/deb.sh aarch64-unknown-linux-gnu
+job deb-armhf 'packages build-arm host-tests cargo-deb' cross/deb.sh armv7-unknown-linux-gnueabihf
+job deb-arm64 'packages build-arm host-tests cargo-deb ~deb-armhf' cross/deb.sh aarch64-unknown-linux-gnu
 job vm 'deb-armhf root-vm' machine
-job smoke-aarch64 'build-arm host-tests' cross/smoke.sh aarch64-unknown-linux-gnu
-job smoke-armv7 'build-arm host-tests ~smoke-aarch64' cross/smoke.sh armv7-unknown-linux-gnueabihf
+job smoke-aarch64 'packages build-arm host-tests' slowly cross/smoke.sh aarch64-unknown-linux-gnu
+job smoke-armv7 'packages build-arm host-tests ~smoke-aarch64' slowly cross/smoke.sh armv7-unknown-linux-gnueabihf
 # shellcheck disable=SC2086
-job identity 'build-arm build-x86-64' cross/identity.sh $targets_arm
-job golden-aarch64 'build-arm build-x86-64 host-tests ~identity' cross/golden.sh aarch64-unknown-linux-gnu
-job golden-armv7 'build-arm build-x86-64 host-tests ~identity' cross/golden.sh armv7-unknown-linux-gnueabihf
+job identity 'packages build-arm build-x86-64' slowly cross/identity.sh $targets_arm
+job golden-aarch64 'build-arm build-x86-64 host-tests ~identity' slowly cross/golden.sh aarch64-unknown-linux-gnu
+job golden-armv7 'build-arm build-x86-64 host-tests ~identity' slowly cross/golden.sh armv7-unknown-linux-gnueabihf
 # Last, since building them takes a third as long as all that ships.
 # shellcheck disable=SC2086
 [ -z "${UNIT:-}" ] || job unit 'build-arm' slowly cross/unit.sh $targets_arm
