@@ -45,7 +45,7 @@ job() {
 }
 slowly() { nice -n 5 "$@"; }
 # What nothing on the longest way waits for: ARM builds, package, virtual machine.
-idly() { nice -n 15 "$@"; }
+idly() { nice -n 10 "$@"; }
 host_packages() { cross/packages.sh run vm deb nspawn; }
 build_packages() { .ci/packages && cross/packages.sh build; }
 # shellcheck disable=SC2086

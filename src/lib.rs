@@ -11,6 +11,7 @@
 //! [`pipeline`] joins 3 to 7 over a storage trait; [`daemon`] owns clocks, threads and shutdown.
 //! Pure modules have no clock, no I/O, no randomness; a test scans them for it.
 
+pub mod cbor;
 pub mod failpoint;
 pub mod reading;
 

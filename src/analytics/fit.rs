@@ -62,6 +62,6 @@ impl Fit {
 
     /// From a frame; `None`: of a version that had other fits.
     pub fn from_bytes(bytes: &[u8]) -> Option<Fit> {
-        serde_cbor::from_slice(bytes).ok()
+        crate::cbor::from_slice(bytes).ok()
     }
 }

@@ -86,7 +86,7 @@ impl Engine {
         let changed = frame
             .configuration
             .as_deref()
-            .and_then(|bytes| serde_cbor::from_slice::<CoreConfig>(bytes).ok());
+            .and_then(|bytes| crate::cbor::from_slice::<CoreConfig>(bytes).ok());
         let is_changed = changed.is_some();
         let config = changed.as_ref().unwrap_or(&self.meta.config);
         let is_quiet = frame.define.is_empty() && frame.evict.is_empty() && !is_changed;

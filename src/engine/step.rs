@@ -22,7 +22,7 @@ impl Engine {
         let fresh = frame.batch > self.meta.batch;
         let configuration = match &frame.configuration {
             Some(bytes) if fresh => Some(
-                serde_cbor::from_slice::<CoreConfig>(bytes)
+                crate::cbor::from_slice::<CoreConfig>(bytes)
                     .map_err(|error| ConfigError(error.to_string()))?,
             ),
             _ => None,

@@ -158,7 +158,7 @@ pub fn to_cbor<T: Serialize>(value: &T) -> Result<Vec<u8>, FormatError> {
 /// `TooLarge` above [`MAX_BODY_BYTES`]; `Cbor`.
 pub fn from_cbor<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, FormatError> {
     check_size(bytes.len(), MAX_BODY_BYTES)?;
-    serde_cbor::from_slice(bytes).map_err(|error| FormatError::Cbor(error.to_string()))
+    crate::cbor::from_slice(bytes).map_err(|error| FormatError::Cbor(error.to_string()))
 }
 
 /// `value` as CBOR in an envelope. `batch`: the last one it includes, 0 where there is none.
