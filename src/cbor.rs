@@ -2,7 +2,7 @@
 //!
 //! Pure. `serde_cbor` parses; what it finds reaches each type as a [`Token`], through a function pointer. Its
 //! own deserialiser is generic in the type read: made for each of some 250, it was a seventh of the
-//! program and a fifth of the time to build it, the most on the small machines that weir is for.
+//! program, and building weir's library took a sixth longer.
 
 use std::fmt;
 
@@ -49,7 +49,7 @@ type Take<'t> = &'t mut dyn FnMut(Token<'_>) -> Result<(), Error>;
 trait Items {
     /// Hands the next one on; false when there is none.
     fn next(&mut self, take: Take<'_>) -> Result<bool, Error>;
-    /// How many there are, where it is known.
+    /// How many there are (of a map: pairs), where it is known.
     fn left(&self) -> Option<usize>;
 }
 

@@ -267,7 +267,7 @@ fn resumed(zone: &str, first: i64) {
             forecaster.observe(&plan, time, Finite::new(y(slot) + shift).unwrap());
             // A state written and read back goes on the same.
             let bytes = serde_cbor::to_vec(&forecaster).unwrap();
-            let back: Forecaster = serde_cbor::from_slice(&bytes).unwrap();
+            let back: Forecaster = weir::cbor::from_slice(&bytes).unwrap();
             assert_eq!(back, forecaster);
         }
         let forecast = forecaster.forecast(&plan).expect("after two slots");

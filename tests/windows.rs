@@ -365,7 +365,7 @@ fn what_is_stored_goes_on_the_same() {
         let mut whole = engine(&settings);
         for at in 0..frames.len() {
             let chunks = whole.image().into_iter().map(|(series, bytes)| {
-                let chunk: UnitChunk = serde_cbor::from_slice(&bytes).expect("a chunk");
+                let chunk: UnitChunk = weir::cbor::from_slice(&bytes).expect("a chunk");
                 (series, at as u64, chunk)
             });
             let mut resumed = Engine::restore(whole.meta().clone(), chunks).expect("good");

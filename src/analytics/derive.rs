@@ -278,7 +278,7 @@ mod tests {
             derived.take(&plan, reading, AttendedTime(second));
             results.extend(derived.ready(&plan, hold * SECOND));
             let stored = serde_cbor::to_vec(&derived).unwrap();
-            assert_eq!(serde_cbor::from_slice::<Derived>(&stored).unwrap(), derived);
+            assert_eq!(crate::cbor::from_slice::<Derived>(&stored).unwrap(), derived);
         }
         results.extend(derived.due(&plan, AttendedTime(i64::MAX)));
         assert_eq!(derived.next_deadline(), None);

@@ -265,7 +265,7 @@ mod tests {
         assert_eq!(take(&mut unit, &[(0, 1)]).late, 1);
         assert_eq!(unit.next_deadline(), Some(AttendedTime(10 * SECOND)));
         let stored = serde_cbor::to_vec(&unit).unwrap();
-        let mut back: VectorUnit = serde_cbor::from_slice(&stored).unwrap();
+        let mut back: VectorUnit = crate::cbor::from_slice(&stored).unwrap();
         for unit in [&mut unit, &mut back] {
             assert_eq!(unit.due(&plan, AttendedTime(10 * SECOND), &mut None).rows, 1);
             let (last, filter) = unit.latest().unwrap();

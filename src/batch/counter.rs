@@ -219,7 +219,7 @@ mod tests {
             prop_assert_eq!(whole.increase(), increase as f64 / 4.0);
             prop_assert_eq!((whole.resets(), whole.nanos), (resets, nanos));
             let stored = serde_cbor::to_vec(&whole).unwrap();
-            prop_assert_eq!(serde_cbor::from_slice::<Increase>(&stored).unwrap(), whole);
+            prop_assert_eq!(crate::cbor::from_slice::<Increase>(&stored).unwrap(), whole);
         }
 
         /// Small increments of a large counter lose nothing.

@@ -101,7 +101,7 @@ mod tests {
             let mean = whole.mean(nanos).unwrap();
             prop_assert!((mean - expected).abs() <= 4e-16 * expected.abs(), "{mean} {expected}");
             let stored = serde_cbor::to_vec(&whole).unwrap();
-            prop_assert_eq!(serde_cbor::from_slice::<Integral>(&stored).unwrap(), whole);
+            prop_assert_eq!(crate::cbor::from_slice::<Integral>(&stored).unwrap(), whole);
         }
     }
 }

@@ -320,6 +320,6 @@ mod tests {
         take(&mut order, -5, -1.5);
         take(&mut order, -3, 2.5);
         let bytes = serde_cbor::to_vec(&order).unwrap();
-        assert_eq!(serde_cbor::from_slice::<Order>(&bytes).unwrap(), order);
+        assert_eq!(crate::cbor::from_slice::<Order>(&bytes).unwrap(), order);
     }
 }

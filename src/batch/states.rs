@@ -167,7 +167,7 @@ mod tests {
             prop_assert_eq!(&merged, &whole);
             prop_assert!(whole.heap_bytes() <= States::HEAP_MAX);
             let stored = serde_cbor::to_vec(&whole).unwrap();
-            prop_assert_eq!(serde_cbor::from_slice::<States>(&stored).unwrap(), whole);
+            prop_assert_eq!(crate::cbor::from_slice::<States>(&stored).unwrap(), whole);
         }
     }
 }

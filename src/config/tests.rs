@@ -426,7 +426,7 @@ fn alarms_of_all_matching_tables_apply_in_order() {
     let row = "{ name = \"cold\", below = 5.0, repeat_after = \"1h\", severity = \"critical\" }";
     assert!(explained.contains(row), "{explained}");
     let bytes = serde_cbor::to_vec(&config.layers).unwrap();
-    assert_eq!(serde_cbor::from_slice::<Vec<Layer>>(&bytes).unwrap(), config.layers);
+    assert_eq!(crate::cbor::from_slice::<Vec<Layer>>(&bytes).unwrap(), config.layers);
 }
 
 #[test]
@@ -494,7 +494,7 @@ fn layers_survive_the_journal_and_write_only_what_is_set() {
     let text = std::fs::read_to_string(repository("configs/greenhouse.toml")).unwrap();
     let layers = config(&text).layers;
     let bytes = serde_cbor::to_vec(&layers).unwrap();
-    assert_eq!(serde_cbor::from_slice::<Vec<Layer>>(&bytes).unwrap(), layers);
+    assert_eq!(crate::cbor::from_slice::<Vec<Layer>>(&bytes).unwrap(), layers);
     let json = serde_json::to_string(&config("[[profile]]\nmatch = {}\nhold = '1s'").layers);
     // The stored format: change it only with the engine version.
     let stored = r#"[{"origin":"weir.toml:1 [[profile]]","device":["*"],"metric":["*"],"patch":{"hold":1000000000}}]"#;

@@ -105,12 +105,12 @@ impl Disk {
             meta: platter
                 .meta
                 .as_ref()
-                .map(|meta| serde_cbor::from_slice::<StoredMeta>(meta).expect("meta reads back")),
+                .map(|meta| weir::cbor::from_slice::<StoredMeta>(meta).expect("meta reads back")),
             units: platter
                 .units
                 .iter()
                 .map(|(&slot, (batch, chunk))| {
-                    let chunk: UnitChunk = serde_cbor::from_slice(chunk).expect("chunk reads back");
+                    let chunk: UnitChunk = weir::cbor::from_slice(chunk).expect("chunk reads back");
                     (SeriesId(slot), *batch, chunk)
                 })
                 .collect(),

@@ -109,7 +109,7 @@ mod tests {
         }
         let bytes = serde_cbor::to_vec(&ring).unwrap();
         assert!(bytes.len() < 40, "{}", bytes.len());
-        assert_eq!(serde_cbor::from_slice::<Ring>(&bytes).unwrap(), ring);
+        assert_eq!(crate::cbor::from_slice::<Ring>(&bytes).unwrap(), ring);
         ring.shift(|v| *v += 5.0);
         assert!((ring.to_vec()[0] - 1e9 - 5.6).abs() < 1e-6);
         ring.push(4, Some(1e300));

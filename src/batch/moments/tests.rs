@@ -182,7 +182,7 @@ fn extreme_readings_stay_finite() {
                 assert!(numbers.iter().all(|x| x.is_finite()), "{values:?}: {m:?} {numbers:?}");
                 assert!(m.m2() >= 0.0 && m.min() <= m.mean() && m.mean() <= m.max(), "{m:?}");
                 let bytes = serde_cbor::to_vec(m).unwrap();
-                assert_eq!(&serde_cbor::from_slice::<Moments>(&bytes).unwrap(), m);
+                assert_eq!(&crate::cbor::from_slice::<Moments>(&bytes).unwrap(), m);
             }
         }
     }
@@ -229,7 +229,7 @@ fn stored_form_is_compact_and_refuses_nonsense() {
             .unwrap(),
     )
     .unwrap();
-    assert!(serde_cbor::from_slice::<Moments>(&nan).is_err());
+    assert!(crate::cbor::from_slice::<Moments>(&nan).is_err());
 }
 
 /// Splits and merges `parts` in a tree that `choices` shape.

@@ -355,8 +355,8 @@ fn stored_as_bytes() {
     let sketch = sketch(&stream("random", 5000));
     let cbor = serde_cbor::to_vec(&sketch).unwrap();
     assert_eq!(cbor.len(), sketch.to_bytes().len() + 3);
-    assert_eq!(serde_cbor::from_slice::<Sketch>(&cbor).unwrap(), sketch);
-    assert!(serde_cbor::from_slice::<Sketch>(&[0x41, 9]).is_err());
+    assert_eq!(crate::cbor::from_slice::<Sketch>(&cbor).unwrap(), sketch);
+    assert!(crate::cbor::from_slice::<Sketch>(&[0x41, 9]).is_err());
 }
 
 /// What the module promises of a summary, against all readings in order.

@@ -137,7 +137,7 @@ impl Stored {
     pub fn checkpoint(&mut self, engine: &mut Engine, limit: usize, whole: bool) {
         let dirty = engine.take_dirty(limit);
         for (series, chunk) in dirty.chunks {
-            self.chunks.insert(series.0, (dirty.batch, serde_cbor::from_slice(&chunk).unwrap()));
+            self.chunks.insert(series.0, (dirty.batch, crate::cbor::from_slice(&chunk).unwrap()));
         }
         if whole {
             for series in dirty.deleted {

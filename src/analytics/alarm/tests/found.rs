@@ -168,7 +168,7 @@ fn a_resumed_state_goes_on_bit_identically() {
             }
             if i % 97 == 0 {
                 let bytes = serde_cbor::to_vec(&resumed.detectors).unwrap();
-                resumed.detectors = serde_cbor::from_slice(&bytes).unwrap();
+                resumed.detectors = crate::cbor::from_slice(&bytes).unwrap();
             }
             let spike = if i % 701 == 0 { 30.0 } else { 0.0 };
             let (time, value) = source.next();

@@ -403,7 +403,7 @@ proptest! {
             }
             if stores {
                 let bytes = serde_cbor::to_vec(&thresholds).unwrap();
-                let read: Thresholds = serde_cbor::from_slice(&bytes).unwrap();
+                let read: Thresholds = crate::cbor::from_slice(&bytes).unwrap();
                 prop_assert_eq!(&read, &thresholds);
                 thresholds = read;
             }

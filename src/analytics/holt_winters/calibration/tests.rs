@@ -330,7 +330,7 @@ fn goes_on_bit_identically_wherever_it_was_stored() {
         }
         let bytes = serde_cbor::ser::to_vec_packed(&resumed).unwrap();
         assert!(bytes.len() < 2048, "{}", bytes.len());
-        resumed = serde_cbor::from_slice(&bytes).unwrap();
+        resumed = crate::cbor::from_slice(&bytes).unwrap();
         assert_eq!(whole, resumed, "{slot}");
     }
     assert!(size_of::<Calibration>() + whole.heap_bytes() < 2048 + 96, "{}", whole.heap_bytes());
@@ -344,8 +344,8 @@ fn stored_numbers_that_are_none_are_refused() {
     let good = store(&calibration);
     calibration.means[0] = f64::NAN;
     let bad = store(&calibration);
-    assert!(serde_cbor::from_slice::<Calibration>(&good).is_ok());
-    let error = serde_cbor::from_slice::<Calibration>(&bad).unwrap_err().to_string();
+    assert!(crate::cbor::from_slice::<Calibration>(&good).is_ok());
+    let error = crate::cbor::from_slice::<Calibration>(&bad).unwrap_err().to_string();
     assert!(error.contains("finite"), "{error}");
 }
 
@@ -381,7 +381,7 @@ proptest! {
         }
         prop_assert!(calibration.fits(season, horizon));
         let bytes = serde_cbor::to_vec(&calibration).unwrap();
-        prop_assert_eq!(serde_cbor::from_slice::<Calibration>(&bytes).unwrap(), calibration);
+        prop_assert_eq!(crate::cbor::from_slice::<Calibration>(&bytes).unwrap(), calibration);
     }
 }
 

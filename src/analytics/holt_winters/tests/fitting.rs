@@ -190,7 +190,7 @@ fn a_fit_is_adopted_at_its_slot_or_never() {
     let at = foreign.windows(2).position(|w| w == [0x18, 24]);
     if let Some(at) = at {
         foreign[at + 1] = 255;
-        if let Ok(foreign) = serde_cbor::from_slice::<Fit>(&foreign) {
+        if let Ok(foreign) = crate::cbor::from_slice::<Fit>(&foreign) {
             assert!(!forecaster.offer(foreign));
         }
     }
@@ -198,7 +198,7 @@ fn a_fit_is_adopted_at_its_slot_or_never() {
     let before = forecaster.clone();
     assert!(observe(&mut forecaster, &plan, 97, value(97)));
     let bytes = serde_cbor::to_vec(&before).unwrap();
-    let mut resumed: Forecaster = serde_cbor::from_slice(&bytes).unwrap();
+    let mut resumed: Forecaster = crate::cbor::from_slice(&bytes).unwrap();
     observe(&mut resumed, &plan, 97, value(97));
     assert_eq!(resumed, forecaster, "a fit that waits is part of the state");
 }
@@ -218,13 +218,13 @@ fn resumed_runs_with_fits_give_the_same_bits() {
             if observe(forecaster, &plan, hour, y)
                 && let Some(fit) = forecaster.take_fit_job(&plan, 0).and_then(|job| job.run())
             {
-                let fit = serde_cbor::from_slice(&serde_cbor::to_vec(&fit).unwrap()).unwrap();
+                let fit = crate::cbor::from_slice(&serde_cbor::to_vec(&fit).unwrap()).unwrap();
                 assert!(forecaster.offer(fit));
             }
         }
         if hour % 5 == 0 {
             let bytes = serde_cbor::to_vec(&resumed).unwrap();
-            resumed = serde_cbor::from_slice(&bytes).unwrap();
+            resumed = crate::cbor::from_slice(&bytes).unwrap();
         }
     }
     assert_eq!(serde_cbor::to_vec(&whole).unwrap(), serde_cbor::to_vec(&resumed).unwrap());

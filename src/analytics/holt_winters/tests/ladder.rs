@@ -500,7 +500,7 @@ proptest! {
             let _ = resumed.forecast(&plan);
             if i >= cut {
                 let bytes = serde_cbor::to_vec(&resumed).unwrap();
-                resumed = serde_cbor::from_slice(&bytes).unwrap();
+                resumed = crate::cbor::from_slice(&bytes).unwrap();
                 prop_assert_eq!(&serde_cbor::to_vec(&resumed).unwrap(), &bytes);
             }
         }

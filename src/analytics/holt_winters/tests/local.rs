@@ -203,7 +203,7 @@ fn a_forecaster_resumed_inside_such_a_day_is_the_same() {
             }
             let stored = serde_cbor::to_vec(&resumed).unwrap();
             if hour >= change {
-                resumed = serde_cbor::from_slice(&stored).unwrap();
+                resumed = crate::cbor::from_slice(&stored).unwrap();
             }
             assert_eq!(serde_cbor::to_vec(&whole).unwrap(), stored, "{hour}");
             assert_eq!(whole.forecast(&plan), resumed.forecast(&plan));

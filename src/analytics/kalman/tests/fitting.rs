@@ -346,7 +346,7 @@ fn a_checkpoint_anywhere_around_a_fit_goes_on_alike() {
         let (mut whole, mut resumed) = (Kalman::new(&plan), Kalman::new(&plan));
         for i in 0..1100 {
             if i % 3 == 0 || (395..470).contains(&i) {
-                resumed = serde_cbor::from_slice(&serde_cbor::to_vec(&resumed).unwrap()).unwrap();
+                resumed = crate::cbor::from_slice(&serde_cbor::to_vec(&resumed).unwrap()).unwrap();
             }
             let value = simulated.next(60.0);
             let time = f64::from(i) * 60.0;

@@ -96,7 +96,7 @@ fn filter_matches(name: &str, continuous: Option<Rates>) {
         }
         // Stored and read back, it goes on to the same bits.
         let bytes = serde_cbor::to_vec(&filter).unwrap();
-        assert_eq!(serde_cbor::from_slice::<VectorFilter>(&bytes).unwrap(), filter);
+        assert_eq!(crate::cbor::from_slice::<VectorFilter>(&bytes).unwrap(), filter);
     }
     let mut check = Check::new(name);
     if let Some(tolerance) = file["tolerance"]["innov_abs"].as_f64() {

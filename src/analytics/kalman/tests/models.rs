@@ -290,7 +290,7 @@ fn five_surprising_rows_of_one_kind_are_a_shift() {
             }
         }
         let bytes = serde_cbor::to_vec(&filter).unwrap();
-        assert_eq!(serde_cbor::from_slice::<VectorFilter>(&bytes).unwrap(), filter);
+        assert_eq!(crate::cbor::from_slice::<VectorFilter>(&bytes).unwrap(), filter);
     }
     assert_eq!(shift, Some(154));
     let levels = filter.estimate(&plan);
@@ -520,7 +520,7 @@ proptest! {
                 }
             }
             let bytes = serde_cbor::to_vec(&filter).unwrap();
-            prop_assert_eq!(serde_cbor::from_slice::<VectorFilter>(&bytes).unwrap(), filter.clone());
+            prop_assert_eq!(crate::cbor::from_slice::<VectorFilter>(&bytes).unwrap(), filter.clone());
         }
     }
 }

@@ -119,7 +119,7 @@ proptest! {
         for (i, &(time, value)) in readings.iter().enumerate() {
             if i % 40 == cut % 40 {
                 let bytes = serde_cbor::to_vec(&resumed).unwrap();
-                resumed = serde_cbor::from_slice(&bytes).unwrap();
+                resumed = crate::cbor::from_slice(&bytes).unwrap();
                 prop_assert_eq!(&resumed, &whole);
             }
             let expected = whole.update(&plan, time, value);
@@ -254,7 +254,7 @@ proptest! {
         let mut bytes = serde_cbor::to_vec(&kalman).unwrap();
         let index = position.index(bytes.len());
         bytes[index] ^= 1 << bit;
-        if let Ok(mut damaged) = serde_cbor::from_slice::<Kalman>(&bytes) {
+        if let Ok(mut damaged) = crate::cbor::from_slice::<Kalman>(&bytes) {
             let time = damaged.frontier().unwrap_or(EventTime::EARLIEST);
             let update = damaged.update(&plan, time, finite(20.0));
             assert_sound(&damaged, &update);
