@@ -29,7 +29,8 @@ fn readings(device: &str, metric: &str, count: usize) -> Vec<Publish> {
 fn a_start_configuration_gives_estimates_aggregates_forecasts_and_status() {
     let broker = Mosquitto::start();
     let site = Site::new(&Settings::new(broker.port()));
-    // As in the README, but for intervals that a test can wait for.
+    // As in the README, but for intervals that a test can wait for. Panes wait for readings of theirs that a
+    // slow machine puts into a later batch.
     site.configure_text(&format!(
         "[gateway]\nid = 'gw-01'\n\
          [state]\npath = '{}'\n\
@@ -39,7 +40,7 @@ fn a_start_configuration_gives_estimates_aggregates_forecasts_and_status() {
          [results]\nmin_interval = '0s'\n\
          [mqtt]\nurl = 'mqtt://127.0.0.1:{}'\n\
          [[mqtt.subscribe]]\ntopics = ['sensors/{{device}}/{{metric}}']\nvalue = '/value'\ntime = '/ts'\n\
-         [[profile]]\nmatch = {{ metric = 'temperature' }}\nunit = '°C'\nlateness = '0s'\n\
+         [[profile]]\nmatch = {{ metric = 'temperature' }}\nunit = '°C'\nlateness = '2s'\n\
          windows = [{{ size = '1s' }}]\n\
          forecast = {{ step = '1s', season = [], seasonal = 'none', horizon = '3s' }}\n",
         site.state.display(),
