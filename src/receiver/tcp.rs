@@ -517,7 +517,10 @@ impl Reader<'_> {
         }
         let ended = ended.unwrap_or(Ended::Broken);
         if ended == Ended::Stopped {
-            // What reached this machine before the stop is taken, within bounds.
+            // What reached this machine before the stop is taken, within bounds. Reading goes by what the
+            // runtime was told of the socket when it last asked, which may be before that; it asks again
+            // when all its tasks sleep, and before any timer ends.
+            tokio::time::sleep(Duration::from_millis(1)).await;
             for _ in 0..LAST_CHUNKS {
                 let before = self.handed_on;
                 let over = self.take_what_is_there().await.is_some();
