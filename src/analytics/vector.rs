@@ -157,6 +157,15 @@ impl VectorUnit {
         if model(old) != model(new) {
             *self = VectorUnit::default();
         }
+        let noise = |plan: Option<&VectorUnitPlan>| {
+            let custom = &plan?.vector.settings.custom;
+            Some((custom.q.clone(), custom.r.clone()))
+        };
+        if noise(old) != noise(new)
+            && let Some(filter) = &mut self.filter
+        {
+            filter.forget_health();
+        }
     }
 
     /// The clock stepped back: nothing after `to` can have been measured.

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use crate::analytics::alarm::{AlarmState, Event as AlarmEvent};
+use crate::analytics::kalman::Health;
 use crate::analytics::step::{UnitCounts, alarm_record, estimate, forecast};
 use crate::analytics::vector;
 use crate::config::{Config, ResultFormat, ResultKind};
@@ -241,8 +242,7 @@ impl Reporter {
 
     fn remember(&mut self, engine: &Engine, touched: &[SeriesId]) {
         if self.remembered.is_multiple_of(MISFITS_EVERY) {
-            let misfit =
-                |unit: &Unit| unit.state().kalman().health(&unit.plan().kalman).is_misfit();
+            let misfit = |unit: &Unit| noise_health(unit).is_some_and(|health| health.is_misfit());
             self.misfits = engine.units().filter(|(_, _, unit)| misfit(unit)).count() as u64;
             let unmade = engine.unmade();
             log_unmade(&self.unmade, &unmade);
@@ -420,16 +420,13 @@ impl Reporter {
                 (None, false) => "readings",
             },
             model: if plan.vector.is_some() { "custom" } else { model }.to_owned(),
-            noise: plan.kalman.is_on().then(|| {
-                let health = state.kalman().health(&plan.kalman);
-                NoiseRow {
-                    health,
-                    advice: health.advice(),
-                    in_force: state.kalman().noise_in_force(&plan.kalman),
-                    unordered: counts.unordered,
-                    outliers: counts.outliers,
-                    shifts: counts.shifts,
-                }
+            noise: noise_health(unit).map(|health| NoiseRow {
+                health,
+                advice: health.advice(),
+                in_force: state.kalman().noise_in_force(&plan.kalman),
+                unordered: counts.unordered,
+                outliers: counts.outliers,
+                shifts: counts.shifts,
             }),
             forecast,
             vector: row.map(|estimate| vector_row(estimate, counts)),
@@ -437,6 +434,15 @@ impl Reporter {
             history: history.map(|h| h.iter().filter_map(shown).collect()).unwrap_or_default(),
         }
     }
+}
+
+/// Whether the noise of the unit's filter fits; `None`: it has no filter, or no row yet.
+fn noise_health(unit: &Unit) -> Option<Health> {
+    let (state, plan) = (unit.state(), unit.plan());
+    if plan.vector.is_some() {
+        return Some(state.vector()?.latest()?.1.health());
+    }
+    plan.kalman.is_on().then(|| state.kalman().health(&plan.kalman))
 }
 
 fn vector_row(estimate: VectorEstimate, counts: &UnitCounts) -> VectorRow {

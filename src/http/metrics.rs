@@ -125,7 +125,7 @@ fn daemon(status: &Status, families: &mut Families<'_>) -> fmt::Result {
     families.gauge("weir_series", "Series held", status.series)?;
     families.gauge(
         "weir_noise_misfit_series",
-        "Series whose filter's noise does not fit their readings",
+        "Series, and filters over several metrics, whose noise does not fit their readings",
         status.noise_misfit_series,
     )?;
     families.gauges(

@@ -170,7 +170,9 @@ function showStatus(s) {
   text($("wait"), short(quantile(waits, 0.5)));
   text($("wait-note"), `at most ${short(waits.at(-1) ?? NaN)} s of late`);
   text($("held"), group(s.series));
-  text($("held-note"), s.max_series ? `of at most ${group(s.max_series)}` : "");
+  const most = s.max_series ? `of at most ${group(s.max_series)}` : "";
+  const misfit = s.noise_misfit_series ? `noise of ${group(s.noise_misfit_series)} does not fit` : "";
+  text($("held-note"), [most, misfit].filter(Boolean).join("; "));
   const drops = Object.entries(s.drops).filter(([, n]) => n > 0).sort((a, b) => b[1] - a[1]);
   const lost = drops.reduce((sum, [, n]) => sum + n, 0);
   text($("dropped"), group(lost));
@@ -423,6 +425,7 @@ function showDetail(tr, row, key) {
   fact(facts, "Level", `${fixed(row.level, places)}${unit}`, finite(band) ? `± ${fixed(band, places)} (95 %), ${row.model} filter` : row.model);
   if (finite(row.trend)) fact(facts, "Trend", `${row.trend > 0 ? "+" : ""}${fixed(row.trend * 3600, places)}${unit}/h`, "now");
   fact(facts, "Surprise", finite(row.nis) ? row.nis.toFixed(2) : MISSING, "1 on average, large is odd");
+  showNoise(facts, row);
   fact(facts, "Readings", group(row.count), row.dropped ? `${group(row.dropped)} dropped` : "none dropped");
   for (const item of [...facts.children]) {
     const ended = item.weirKey.startsWith("Alarm ") && !row.alarms.some((a) => item.weirKey === `Alarm ${a.alarm}`);
@@ -435,6 +438,14 @@ function showDetail(tr, row, key) {
     fact(facts, "Coverage", finite(f.coverage) ? `${(f.coverage * 100).toFixed(1)} %` : "not known yet", `of slots inside the ${(f.nominal * 100).toFixed(0)} % interval`);
     fact(facts, "Skill", finite(f.skill) ? signed(f.skill.toFixed(2)) : "not known yet", finite(f.skill) ? (f.skill > 0 ? "better than the naive forecast" : "no better than the naive forecast") : "against the naive forecast");
   }
+}
+
+/** Whether the filter's noise fits what it sees, and what to do where it does not. */
+function showNoise(facts, row) {
+  const n = row.noise;
+  if (!n) return;
+  const words = { fits: "fits", too_small: "too small", too_large: "too large", coloured: "out of proportion", unknown: "not known yet" };
+  fact(facts, "Noise", words[n.verdict] ?? n.verdict, n.advice);
 }
 
 /** A filter over several metrics: what it makes of each, and its state. */
@@ -452,6 +463,7 @@ function showVector(plot, facts, row) {
   const state = v.state?.map((x) => x.toPrecision(5)).join(", ");
   fact(facts, "State", state ?? "not all known yet", "as its matrices have it, time in seconds");
   fact(facts, "Surprise", finite(row.nis) ? row.nis.toFixed(2) : MISSING, `${v.dof} on average, large is odd`);
+  showNoise(facts, row);
   fact(facts, "Readings", group(row.count), v.late ? `${group(v.late)} too late for their row` : "none too late");
 }
 

@@ -84,7 +84,7 @@ pub struct Status {
     pub damaged_frames: u64,
     /// Searches for better parameters in the background.
     pub fits: FitsInfo,
-    /// Series whose filter's noise does not fit their readings.
+    /// Series, and filters over several metrics, whose noise does not fit their readings.
     pub noise_misfit_series: u64,
     /// Groups, derived metrics and filters over several metrics that are not made, in words; the
     /// first [`NOTICES`] of them.

@@ -135,7 +135,7 @@ fn sighup_changes_profiles_and_the_change_survives_kill_9() {
     seen.wait_aggregates("weir/gw/d/m/aggregate", 6);
 
     let mut changed = settings.clone();
-    changed.rest = "[[profile]]\nmatch = {}\nlateness = '0s'\nunit = 'bar'\nvalid = [0, 1000]\n\
+    changed.rest = "[[profile]]\nmatch = {}\nlateness = '2s'\nunit = 'bar'\nvalid = [0, 1000]\n\
         windows = [{ size = '10s' }]\nforecast = false\n"
         .to_owned();
     site.configure(&changed);

@@ -72,6 +72,8 @@ fn estimates_of_several_metrics_are_published_and_go_on_after_kill_9() {
     assert_eq!(row["vector"]["state"], found["state"]);
     assert_eq!(row["vector"]["metrics"][1]["unit"], "m/s");
     assert_eq!((&row["count"], &row["vector"]["late"]), (&json!(59), &json!(0)));
+    // Of the first row nothing was expected; what the others said of the noise has outlived the kill.
+    assert_eq!(row["noise"]["readings"], 29);
     assert!(weir.metrics().keys().any(|name| name.starts_with("weir_units_unmade{")));
 
     let told = explain(&site, weir.port(), ["cart-1", "speed"]);
@@ -80,7 +82,7 @@ fn estimates_of_several_metrics_are_published_and_go_on_after_kill_9() {
         "state, from the daemon at 127.0.0.1:",
         "state of filter \"motion\", from the daemon at 127.0.0.1:",
         "\n  filter    custom, over several metrics\n  readings  59, 0 late; 0 rows gated, 0 shifts\n",
-        ", about 2 if the noise fits",
+        ", about 2 if the noise fits\n  noise     unknown: too few readings were judged",
         "\n  metric    speed: reading ",
     ] {
         assert!(told.contains(part), "{part}\n{told}");

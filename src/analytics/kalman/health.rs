@@ -6,10 +6,12 @@
 //! with n degrees of freedom; the autocorrelation of lag 1 is about normal with variance 1/n. Here
 //! the averages are exponentially weighted, so they say what holds now; they count as the
 //! [`COUNT_MAX`] readings they weigh at least as much as.
+//!
+//! [`Watch`] is that of one metric, [`RowWatch`] that of a filter over several.
 
 use serde::{Deserialize, Serialize};
 
-use super::plan::Noise;
+use crate::analytics::settings::METRICS_MAX;
 
 /// Up to so many readings all weigh the same; from then on the newest weighs one in so many.
 const COUNT_MAX: u16 = 256;
@@ -97,8 +99,8 @@ impl Watch {
             && within(self.last, CLIP)
     }
 
-    /// `auto`: some of the noise is found from the readings. `noise`: the present one.
-    pub fn health(&self, auto: bool, noise: Option<&Noise>) -> Health {
+    /// `known`: there is a filter, and its noise is given or found.
+    pub fn health(&self, known: bool, set_by: SetBy) -> Health {
         let readings = f64::from(self.count.max(1));
         // Wilson and Hilferty (1931): a chi-square variable over its degrees of freedom.
         let chi_square = |quantile: f64| {
@@ -109,7 +111,7 @@ impl Watch {
         let nis_band = (chi_square(-BAND), chi_square(BAND));
         let autocorrelation_band = BAND / readings.sqrt();
         let autocorrelation = self.autocorrelation();
-        let verdict = if self.count < COUNT_MIN || noise.is_none() {
+        let verdict = if self.count < COUNT_MIN || !known {
             Fitness::Unknown
         } else if self.mean_nis > nis_band.1.max(OFF_MIN) {
             Fitness::TooSmall
@@ -127,9 +129,83 @@ impl Watch {
             autocorrelation_band,
             readings: u32::from(self.count),
             verdict,
-            auto,
+            set_by,
         }
     }
+}
+
+/// [`Watch`] for rows of several metrics. The NIS of a row counts by its degrees of freedom; the
+/// product of neighbours is the mean over the components that both rows have, each standardised for
+/// itself. Both vary no more than those of one metric do, so the same bands hold, somewhat wide.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RowWatch {
+    /// Its [`last`](Watch::last) is not used.
+    #[serde(rename = "w")]
+    watch: Watch,
+    /// By component, the last standardised innovation, in ±CLIP; `None`: the last row lacked it.
+    #[serde(rename = "z")]
+    last: Vec<Option<f64>>,
+}
+
+impl RowWatch {
+    /// `nis` ≥ 0 of a row with `dof` > 0 components; `innovations`: (innovation, its variance) by component.
+    pub fn take(
+        &mut self,
+        (nis, dof): (f64, usize),
+        innovations: impl Iterator<Item = Option<(f64, f64)>>,
+    ) {
+        let watch = &mut self.watch;
+        watch.count = (watch.count + 1).min(COUNT_MAX);
+        let weight = 1.0 / f64::from(watch.count);
+        let nis = (nis / dof.max(1) as f64).min(CLIP * CLIP);
+        watch.mean_nis += weight * (nis - watch.mean_nis);
+        let standardised = |(innovation, variance): (f64, f64)| {
+            let z = innovation / variance.sqrt();
+            (!z.is_nan()).then(|| z.clamp(-CLIP, CLIP))
+        };
+        let now: Vec<Option<f64>> = innovations.map(|of| of.and_then(standardised)).collect();
+        let (mut sum, mut pairs) = (0.0, 0.0);
+        for (now, last) in now.iter().zip(&self.last) {
+            if let (Some(now), Some(last)) = (now, last) {
+                sum += now * last;
+                pairs += 1.0;
+            }
+        }
+        if pairs > 0.0 {
+            watch.product += weight * (sum / pairs - watch.product);
+        }
+        self.last = now;
+    }
+
+    pub fn is_new(&self) -> bool {
+        self.watch.is_new()
+    }
+
+    pub fn is_sound(&self) -> bool {
+        let within = |z: &Option<f64>| z.is_none_or(|z| z.abs() <= CLIP);
+        self.watch.is_sound() && self.last.len() <= METRICS_MAX && self.last.iter().all(within)
+    }
+
+    pub fn health(&self) -> Health {
+        self.watch.health(true, SetBy::Matrices)
+    }
+
+    /// Bytes on the heap.
+    pub fn heap_bytes(&self) -> usize {
+        self.last.capacity() * size_of::<Option<f64>>()
+    }
+}
+
+/// Where a filter's noise comes from: what there is to mend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum SetBy {
+    /// Standard deviations in the settings.
+    Settings,
+    /// Some of it is found from the readings.
+    Readings,
+    /// Q and R of `custom`.
+    Matrices,
 }
 
 /// Whether the noise fits, see [`Health`].
@@ -164,9 +240,8 @@ pub struct Health {
     pub readings: u32,
     /// Beyond a band, and by enough to matter (mean NIS by a factor of 1.5, correlation of 0.2).
     pub verdict: Fitness,
-    /// Some of the noise is found from the readings.
     #[serde(skip)]
-    auto: bool,
+    set_by: SetBy,
 }
 
 impl Health {
@@ -178,7 +253,6 @@ impl Health {
     /// What was found, and what to do about it.
     pub fn advice(&self) -> String {
         let Health { mean_nis, autocorrelation, nis_band: (low, high), .. } = *self;
-        let mend = |given: &'static str, auto: &'static str| if self.auto { auto } else { given };
         match self.verdict {
             Fitness::Unknown => {
                 "too few readings were judged to tell whether the noise fits".to_owned()
@@ -189,31 +263,44 @@ impl Health {
             ),
             Fitness::TooSmall => format!(
                 "the noise is too small: mean NIS {mean_nis:.2}, at most {high:.2} expected; {}",
-                mend(
-                    "raise observation_sd or level_sd, or leave them out to have them estimated",
-                    "the readings vary more than the last fit has seen; it follows with the next \
-                     fits, or set observation_sd and level_sd"
-                )
+                match self.set_by {
+                    SetBy::Settings =>
+                        "raise observation_sd or level_sd, or leave them out to have them estimated",
+                    SetBy::Readings =>
+                        "the readings vary more than the last fit has seen; it follows with the \
+                         next fits, or set observation_sd and level_sd",
+                    SetBy::Matrices => "raise R or Q",
+                }
             ),
             Fitness::TooLarge => format!(
                 "the noise is too large: mean NIS {mean_nis:.2}, at least {low:.2} expected; {}",
-                mend(
-                    "lower observation_sd or level_sd, or leave them out to have them estimated",
-                    "the readings vary less than the last fit has seen, or less than one step of \
-                     the sensor; it follows with the next fits, or set observation_sd and level_sd"
-                )
+                match self.set_by {
+                    SetBy::Settings =>
+                        "lower observation_sd or level_sd, or leave them out to have them estimated",
+                    SetBy::Readings =>
+                        "the readings vary less than the last fit has seen, or less than one step \
+                         of the sensor; it follows with the next fits, or set observation_sd and \
+                         level_sd",
+                    SetBy::Matrices => "lower R or Q",
+                }
             ),
             Fitness::Coloured if autocorrelation > 0.0 => format!(
                 "the filter follows too slowly: autocorrelation of innovations \
-                 {autocorrelation:.2}, at most {:.2} expected; raise level_sd against \
-                 observation_sd, or choose model = \"trend\"",
-                self.autocorrelation_band
+                 {autocorrelation:.2}, at most {:.2} expected; {}",
+                self.autocorrelation_band,
+                match self.set_by {
+                    SetBy::Matrices => "raise Q against R, or look at F for what it leaves out",
+                    _ => "raise level_sd against observation_sd, or choose model = \"trend\"",
+                }
             ),
             Fitness::Coloured => format!(
                 "the filter follows too fast: autocorrelation of innovations \
-                 {autocorrelation:.2}, at least -{:.2} expected; lower level_sd against \
-                 observation_sd",
-                self.autocorrelation_band
+                 {autocorrelation:.2}, at least -{:.2} expected; {}",
+                self.autocorrelation_band,
+                match self.set_by {
+                    SetBy::Matrices => "lower Q against R",
+                    _ => "lower level_sd against observation_sd",
+                }
             ),
         }
     }

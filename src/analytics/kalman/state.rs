@@ -3,11 +3,11 @@
 use serde::{Deserialize, Serialize};
 
 use super::fit::{Fit, FitJob};
-use super::health::{Health, Watch};
+use super::health::{Health, SetBy, Watch};
 use super::linear::Innovation;
 use super::moments::{self, READINGS_MAX};
 use super::outlier::{huber_weight, weighted};
-use super::plan::{KalmanPlan, Noise};
+use super::plan::{Dynamics, KalmanPlan, Noise};
 use super::run::{Run, SHIFT_AFTER};
 use super::tuning::Tuning;
 use super::{Belief, Estimate, Update, Verdict, seconds, wire};
@@ -172,12 +172,17 @@ impl Kalman {
 
     /// Whether the noise fits the readings.
     pub fn health(&self, plan: &KalmanPlan) -> Health {
-        let noise = match &self.source {
-            Source::Given => plan.noise,
-            Source::Learning(_) => None,
-            Source::Learned(noise) => Some(plan.given.or(noise)),
+        let known = match &self.source {
+            Source::Given => plan.noise.is_some(),
+            Source::Learning(_) => false,
+            Source::Learned(_) => true,
         };
-        self.watch.health(plan.is_auto(), noise.filter(|_| plan.is_on()).as_ref())
+        let set_by = match plan.dynamics {
+            Dynamics::Custom(_) => SetBy::Matrices,
+            _ if plan.is_auto() => SetBy::Readings,
+            _ => SetBy::Settings,
+        };
+        self.watch.health(known && plan.is_on(), set_by)
     }
 
     /// The fit of the noise that starts with the last reading, once for each start: ask after every

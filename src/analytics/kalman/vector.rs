@@ -9,6 +9,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::custom::Row;
+use super::health::{Health, RowWatch};
 use super::run::SHIFT_AFTER;
 use super::sized::{AnyState, AnySystem, SmoothedState};
 use super::state::GATE_AFTER;
@@ -123,6 +124,8 @@ pub struct VectorFilter {
     run: Vec<Row>,
     /// The most surprising component of each of them, and whether it was above.
     side: (u8, bool),
+    /// What the innovations say of the noise.
+    watch: RowWatch,
 }
 
 impl VectorFilter {
@@ -135,6 +138,7 @@ impl VectorFilter {
             accepted: 0,
             run: Vec::new(),
             side: (0, false),
+            watch: RowWatch::default(),
         }
     }
 
@@ -153,7 +157,22 @@ impl VectorFilter {
         }
         self.frontier = Some(time);
         let row = row.get(..plan.width()).unwrap_or(row);
-        self.step(plan, true, time, row)
+        let update = self.step(plan, true, time, row);
+        if let Some(nis) = update.nis {
+            let pairs = update.innovations.iter().zip(&update.variances);
+            self.watch.take((nis, update.dof), pairs.map(|(of, variance)| of.zip(*variance)));
+        }
+        update
+    }
+
+    /// Whether Q and R fit the rows of late.
+    pub fn health(&self) -> Health {
+        self.watch.health()
+    }
+
+    /// Q or R changed: what was found of the noise holds no more.
+    pub fn forget_health(&mut self) {
+        self.watch = RowWatch::default();
     }
 
     fn step(
@@ -263,7 +282,7 @@ impl VectorFilter {
     /// Bytes on the heap, roughly.
     pub fn heap_bytes(&self) -> usize {
         let row = size_of::<Row>() + METRICS_MAX * size_of::<Option<Finite>>();
-        self.state.bytes() + self.run.capacity() * row
+        self.state.bytes() + self.run.capacity() * row + self.watch.heap_bytes()
     }
 
     /// By component: what it measures (its reading without noise), with its variance, as of the
@@ -336,6 +355,8 @@ struct Wire {
     run: Vec<Row>,
     #[serde(rename = "s", default, skip_serializing_if = "Option::is_none")]
     side: Option<(u8, bool)>,
+    #[serde(rename = "w", default, skip_serializing_if = "RowWatch::is_new")]
+    watch: RowWatch,
 }
 
 impl From<VectorFilter> for Wire {
@@ -347,6 +368,7 @@ impl From<VectorFilter> for Wire {
             accepted: filter.accepted,
             side: Some(filter.side).filter(|side| *side != (0, false)),
             run: filter.run,
+            watch: filter.watch,
         }
     }
 }
@@ -365,9 +387,10 @@ impl TryFrom<Wire> for VectorFilter {
             && wire.run.iter().all(|(time, row)| {
                 in_range(*time) && Some(*time) <= frontier && row.len() <= METRICS_MAX
             })
-            && wire.run.is_sorted_by_key(|(time, _)| *time);
+            && wire.run.is_sorted_by_key(|(time, _)| *time)
+            && wire.watch.is_sound();
         if !good {
-            return Err("filter state: times, counts or rejected rows are not sound");
+            return Err("filter state: times, counts, rejected rows or mean NIS are not sound");
         }
         Ok(VectorFilter {
             state: wire.state,
@@ -376,6 +399,7 @@ impl TryFrom<Wire> for VectorFilter {
             accepted: wire.accepted,
             run: wire.run,
             side: wire.side.unwrap_or_default(),
+            watch: wire.watch,
         })
     }
 }

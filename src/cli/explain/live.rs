@@ -148,6 +148,7 @@ fn of_vector(row: &Value) -> Lines {
         ("readings", readings),
         ("last", last),
     ];
+    lines.extend(noise(row));
     for metric in vector["metrics"].as_array().map_or(&[][..], Vec::as_slice) {
         let unit = metric["unit"].as_str().map_or(String::new(), |unit| format!(" {unit}"));
         let reading = number(&metric["reading"]).unwrap_or("missing".to_owned());
@@ -155,6 +156,13 @@ fn of_vector(row: &Value) -> Lines {
         lines.push(("metric", format!("{}: reading {reading}{level}", words(&metric["metric"]))));
     }
     lines
+}
+
+/// Whether the filter's noise fits, and what to do about it.
+fn noise(row: &Value) -> Option<(&'static str, String)> {
+    let noise = &row["noise"];
+    let advice = noise["advice"].as_str()?;
+    Some(("noise", format!("{}: {advice}", words(&noise["verdict"]))))
 }
 
 /// Level and its standard deviation, if they are known.
@@ -188,9 +196,7 @@ fn of_series(row: &Value) -> Lines {
         lines.push(("last", format!("{reading}{unit} at {}", words(&row["time"]))));
     }
     lines.push(("filter", filter(row, &unit)));
-    if let Some(advice) = counts["advice"].as_str() {
-        lines.push(("noise", format!("{}: {advice}", words(&counts["verdict"]))));
-    }
+    lines.extend(noise(row));
     lines.push(("forecast", forecast(&row["forecast"])));
     let alarms = row["alarms"].as_array().map_or(&[][..], Vec::as_slice);
     if alarms.is_empty() {
@@ -309,7 +315,8 @@ mod tests {
     fn a_filter_over_several_metrics_is_told_by_its_last_row() {
         let row = serde_json::json!({
             "device": "d", "metric": "both", "time": "2026-01-01T00:00:00Z", "nis": 2.5, "count": 79,
-            "model": "custom", "noise": null, "forecast": null, "alarms": [],
+            "model": "custom", "noise": { "verdict": "too_large", "advice": "lower R or Q" },
+            "forecast": null, "alarms": [],
             "vector": { "dof": 2, "gated": false, "late": 3, "outliers": 4, "shifts": 1, "metrics": [
                 { "metric": "t", "unit": "°C", "reading": 21.5, "level": 21.25, "variance": 0.04 },
                 { "metric": "u", "unit": null, "reading": null, "level": null, "variance": null },
@@ -320,6 +327,7 @@ mod tests {
             "  filter    custom, over several metrics\n\
              \x20 readings  79, 3 late; 4 rows gated, 1 shifts\n\
              \x20 last      row of 2026-01-01T00:00:00Z, taken; NIS 2.5, about 2 if the noise fits\n\
+             \x20 noise     too large: lower R or Q\n\
              \x20 metric    t: reading 21.5, level 21.25 ± 0.2 °C\n\
              \x20 metric    u: reading missing\n"
         );

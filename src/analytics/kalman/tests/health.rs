@@ -1,6 +1,6 @@
 //! Whether the noise fits, and Huber's weight.
 
-use super::super::health::Watch;
+use super::super::health::{SetBy, Watch};
 use super::*;
 use crate::analytics::settings::KalmanOutliers;
 
@@ -34,6 +34,60 @@ fn verdicts() {
     assert_eq!(health(1, 0.1, 0.04, 50).verdict, Fitness::Unknown);
 }
 
+/// The health of a filter with noise (`r` of both metrics, `q`) on rows simulated with 1 and 0.04:
+/// two levels with a sensor each, of which now and then one is missing.
+fn health_of_rows(seed: u64, r: f64, q: f64, count: u32) -> Health {
+    let custom = CustomSettings {
+        metrics: vec!["a".into(), "b".into()],
+        f: vec![vec![1.0, 0.0], vec![0.0, 1.0]],
+        h: vec![vec![1.0, 0.0], vec![0.0, 1.0]],
+        q: vec![vec![q, 0.0], vec![0.0, q]],
+        r: vec![vec![r, 0.0], vec![0.0, r]],
+        ..CustomSettings::default()
+    };
+    let plan = VectorPlan::new(&custom, 1.0, None).unwrap();
+    let mut filter = VectorFilter::new(&plan);
+    let mut normal = Normal(seed);
+    let mut levels = [20.0, -5.0];
+    for i in 0..count {
+        let mut reading = |level: &mut f64| {
+            *level += 0.2 * normal.next();
+            finite(*level + normal.next())
+        };
+        let row = levels.each_mut().map(&mut reading);
+        let row = [Some(row[0]).filter(|_| i % 7 != 0), Some(row[1]).filter(|_| i % 7 != 3)];
+        filter.update(&plan, at(f64::from(i)), &row);
+        // It is part of the stored state.
+        if i == 150 {
+            let bytes = serde_cbor::to_vec(&filter).unwrap();
+            let back: VectorFilter = crate::cbor::from_slice(&bytes).unwrap();
+            assert_eq!(back, filter);
+            filter = back;
+        }
+    }
+    filter.health()
+}
+
+#[test]
+fn verdicts_of_rows() {
+    for (r, q, verdict, advice) in [
+        (1.0, 0.04, Fitness::Fits, "the noise fits"),
+        (0.4, 0.016, Fitness::TooSmall, "raise R or Q"),
+        (3.0, 0.12, Fitness::TooLarge, "lower R or Q"),
+        (1.8, 0.0015, Fitness::Coloured, "raise Q against R"),
+        (0.2, 1.6, Fitness::Coloured, "lower Q against R"),
+    ] {
+        let health = health_of_rows(1, r, q, 1000);
+        assert_eq!(health.verdict, verdict, "r = {r}, q = {q}: {health:?}");
+        assert!(health.advice().contains(advice), "{}", health.advice());
+    }
+    assert_eq!(health_of_rows(1, 0.1, 0.04, 50).verdict, Fitness::Unknown);
+    let misfits =
+        (0..500).filter(|seed| health_of_rows(seed * 7919 + 1, 1.0, 0.04, 300).is_misfit());
+    let misfits = misfits.count();
+    assert!(misfits <= 2, "{misfits}");
+}
+
 /// The bands hold their 99.9 %: of 2,000 filters that fit, a handful at most is outside, and none is
 /// called a misfit; at 300 readings as at 1,000.
 #[test]
@@ -61,10 +115,7 @@ fn one_glitch_decides_nothing() {
         watch.take(z, z * z);
     }
     assert!(watch.is_sound());
-    let health = watch.health(
-        false,
-        Some(&plan::Noise { observation: 1.0, level: 0.0, trend: 0.0, acceleration: 0.0 }),
-    );
+    let health = watch.health(true, SetBy::Settings);
     assert_eq!(health.verdict, Fitness::Fits, "{health:?}");
 }
 
