@@ -57,6 +57,10 @@ deny: ## licences, sources and (where there is a snapshot) advisories of the dep
 unit: ## check the systemd units, where systemd's tools are installed
 	@.ci/unit
 
+.PHONY: page
+page: packages ## open the demo's page in a headless chromium and look at what it shows
+	@.ci/page
+
 # Built with the same features as the packages of other targets, by the same scripts.
 .PHONY: deb
 deb: packages ## build this machine's package (amd64) into target/debian

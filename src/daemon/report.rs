@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use crate::analytics::alarm::{AlarmState, Event as AlarmEvent};
 use crate::analytics::kalman::Health;
+use crate::analytics::settings::Kind;
 use crate::analytics::step::{UnitCounts, alarm_record, estimate, forecast};
 use crate::analytics::vector;
 use crate::config::{Config, ResultFormat, ResultKind};
@@ -74,7 +75,7 @@ pub struct Reporter {
     /// When a series' estimate was last published, by slot.
     published: Vec<Option<Instant>>,
     /// By slot.
-    history: Vec<VecDeque<Point>>,
+    history: Vec<History>,
     /// Batches remembered; every [`MISFITS_EVERY`] of them, misfits are counted.
     remembered: u64,
     /// Series whose filter's noise did not fit when they were last counted.
@@ -87,6 +88,13 @@ pub struct Reporter {
     pub checkpoints: u64,
     /// Log lines for bad input.
     pub faults: FaultLog,
+}
+
+/// The latest points of a series, and what it was taken for.
+#[derive(Default)]
+struct History {
+    kind: Option<Kind>,
+    points: VecDeque<Point>,
 }
 
 impl Reporter {
@@ -255,12 +263,17 @@ impl Reporter {
                 continue;
             }
             if self.history.len() <= slot {
-                self.history.resize_with(slot + 1, VecDeque::new);
+                self.history.resize_with(slot + 1, History::default);
             }
             let Some((_, unit)) = engine.unit(series) else { continue };
             let Some(last) = unit.state().last() else { continue };
             let level = unit.state().kalman().estimate().map(|e| e.level);
-            let history = &mut self.history[slot];
+            let History { kind, points: history } = &mut self.history[slot];
+            // What was found to be a counter is shown by its rate from then on.
+            let now = unit.state().kind(unit.plan());
+            if kind.replace(now).is_some_and(|before| before != now) {
+                history.clear();
+            }
             if history.len() >= HISTORY_POINTS {
                 history.pop_front();
             }
@@ -431,18 +444,21 @@ impl Reporter {
             forecast,
             vector: row.map(|estimate| vector_row(estimate, counts)),
             alarms: state.alarms().iter().map(AlarmRow::of).collect(),
-            history: history.map(|h| h.iter().filter_map(shown).collect()).unwrap_or_default(),
+            history: history
+                .map(|h| h.points.iter().filter_map(shown).collect())
+                .unwrap_or_default(),
         }
     }
 }
 
-/// Whether the noise of the unit's filter fits; `None`: it has no filter, or no row yet.
+/// Whether the noise of the unit's filter fits; `None`: it has no filter (states have none), or no row yet.
 fn noise_health(unit: &Unit) -> Option<Health> {
     let (state, plan) = (unit.state(), unit.plan());
     if plan.vector.is_some() {
         return Some(state.vector()?.latest()?.1.health());
     }
-    plan.kalman.is_on().then(|| state.kalman().health(&plan.kalman))
+    let filtered = plan.kalman.is_on() && state.kind(plan) != Kind::State;
+    filtered.then(|| state.kalman().health(&plan.kalman))
 }
 
 fn vector_row(estimate: VectorEstimate, counts: &UnitCounts) -> VectorRow {

@@ -106,7 +106,7 @@ enum Kind {
     Humidity { noise: f64 },
     /// Pressure (bar) at irregular times, with new levels now and then.
     Pressure { level: f64 },
-    /// Energy meter (kWh): never falls, but for a reset.
+    /// Energy meter (whole Wh): never falls, but for a reset.
     Energy { total: f64, last: i64 },
     /// A machine that runs (1) or not (0).
     Running { on: bool },
@@ -119,6 +119,8 @@ enum Kind {
 #[derive(Clone, Debug)]
 struct Sensor {
     topic: String,
+    /// The sensor before it is of the same device.
+    shares_device: bool,
     random: Random,
     kind: Kind,
 }
@@ -145,10 +147,13 @@ impl Fleet {
             add_device(&mut sensors, device_seed, index, start.nanos());
         }
         let mut due = BinaryHeap::with_capacity(sensors.len());
+        let mut begins = 0;
         for (index, sensor) in sensors.iter_mut().enumerate() {
-            // Devices do not measure all at once. Whole milliseconds, as in the payload.
-            let first = sensor.random.between((0, INTERVAL)) / 1_000_000 * 1_000_000;
-            due.push(Reverse((start.nanos() + first, index)));
+            // Devices do not measure all at once, but each of them all that it has. Whole
+            // milliseconds, as in the payload.
+            let own = sensor.random.between((0, INTERVAL)) / 1_000_000 * 1_000_000;
+            begins = if sensor.shares_device { begins } else { own };
+            due.push(Reverse((start.nanos() + begins, index)));
         }
         Fleet { sensors, due, out: VecDeque::new(), readings: 0 }
     }
@@ -207,9 +212,12 @@ impl Fleet {
 fn add_device(sensors: &mut Vec<Sensor>, seed: u64, index: usize, start: i64) {
     let number = index / 6 + 1;
     let mut random = Random(seed);
+    let before = sensors.len();
     let mut add = |device: &str, metric: &str, kind: Kind| {
         let random = Random(random.bits());
-        sensors.push(Sensor { topic: format!("sensors/{device}-{number}/{metric}"), random, kind });
+        let topic = format!("sensors/{device}-{number}/{metric}");
+        let shares_device = sensors.len() > before;
+        sensors.push(Sensor { topic, shares_device, random, kind });
     };
     match index % 6 {
         0 => {
@@ -217,7 +225,7 @@ fn add_device(sensors: &mut Vec<Sensor>, seed: u64, index: usize, start: i64) {
             add("greenhouse", "humidity", Kind::Humidity { noise: 0.0 });
         }
         1 => add("pump", "pressure", Kind::Pressure { level: 4.0 }),
-        2 => add("meter", "energy", Kind::Energy { total: 1000.0, last: start }),
+        2 => add("meter", "energy", Kind::Energy { total: 1.2e6, last: start }),
         3 => add("machine", "running", Kind::Running { on: false }),
         4 => {
             let silent_from = start + AUDIBLE.0 + (seed % 8) as i64 * HOUR;
@@ -245,7 +253,7 @@ impl Sensor {
     /// Measures at `time` (nanoseconds), sends what there is to send, and tells how long to wait
     /// for the next time.
     fn measure(&mut self, time: i64, out: &mut VecDeque<SimMessage>) -> i64 {
-        let Sensor { topic, random, kind } = self;
+        let Sensor { topic, random, kind, .. } = self;
         let mut send = |taken: &Taken| {
             out.push_back(SimMessage {
                 sent: EventTime::clamped(time),
@@ -277,10 +285,10 @@ impl Sensor {
             }
             Kind::Energy { total, last } => {
                 let hours = (time - *last) as f64 / HOUR as f64;
-                let kilowatts = (2.5 + 1.5 * daily(time) + 0.4 * random.normal()).max(0.1);
-                *total = if random.once_in(RESET_EVERY) { 0.0 } else { *total + kilowatts * hours };
+                let watts = (2500.0 + 1500.0 * daily(time) + 400.0 * random.normal()).max(100.0);
+                *total = if random.once_in(RESET_EVERY) { 0.0 } else { *total + watts * hours };
                 *last = time;
-                send(&Taken { time, value: *total, decimals: 3 });
+                send(&Taken { time, value: *total, decimals: 0 });
             }
             Kind::Running { on } => {
                 let hour = time.rem_euclid(24 * HOUR) / HOUR;

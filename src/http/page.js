@@ -170,9 +170,9 @@ function showStatus(s) {
   text($("wait"), short(quantile(waits, 0.5)));
   text($("wait-note"), `at most ${short(waits.at(-1) ?? NaN)} s of late`);
   text($("held"), group(s.series));
-  const most = s.max_series ? `of at most ${group(s.max_series)}` : "";
-  const misfit = s.noise_misfit_series ? `noise of ${group(s.noise_misfit_series)} does not fit` : "";
-  text($("held-note"), [most, misfit].filter(Boolean).join("; "));
+  const limit = s.max_series ? `of at most ${group(s.max_series)}` : "";
+  text($("held-note"), s.noise_misfit_series ? `noise misfit: ${group(s.noise_misfit_series)}` : limit);
+  put($("held-note"), "title", s.noise_misfit_series ? `${limit}; of so many the filter's noise does not fit what they read: their details say why` : "");
   const drops = Object.entries(s.drops).filter(([, n]) => n > 0).sort((a, b) => b[1] - a[1]);
   const lost = drops.reduce((sum, [, n]) => sum + n, 0);
   text($("dropped"), group(lost));
@@ -301,11 +301,26 @@ function ledger(entries) {
 
 // Series
 
-let open = null;
+let open = named();
+// A series that the address names may be on a later page: it is searched for, once.
+let sought = open === null;
 let after = [];
 let next = null;
 let total = 0;
 let gatewayNow = NaN;
+
+/** The key of the series that the address names (`#device/metric`); null: none. */
+function named() {
+  const parts = location.hash.slice(1).split("/");
+  try {
+    return parts.length === 2 ? JSON.stringify(parts.map(decodeURIComponent)) : null;
+  } catch {
+    return null;
+  }
+}
+
+/** Of a series, as it stands in paths. */
+const pathOf = (key) => JSON.parse(key).map(encodeURIComponent).join("/");
 
 const keyOf = (row) => JSON.stringify([row.device, row.metric]);
 
@@ -344,8 +359,8 @@ function makeRow(row, key) {
 function fillRow(tr, row, key) {
   const places = decimals(key, row);
   const [, reading, level, , ahead, count] = tr.children;
-  text(reading.children[0], fixed(row.reading, places));
-  text(reading.children[1], row.unit ?? "");
+  text(reading.children[0], row.vector ? `${row.vector.dof} of ${row.vector.metrics.length}` : read(row, places));
+  text(reading.children[1], row.vector ? "" : row.unit ?? "");
   const marks = tr.children[0].lastChild;
   for (const a of row.alarms) {
     const mark = keyed(marks, a.alarm, () => el("span", "badge mark", a.alarm));
@@ -360,12 +375,18 @@ function fillRow(tr, row, key) {
   text(level.children[1], finite(band) ? `± ${fixed(band, places)}` : "");
   tr.parts.spark.update(row.history);
   tr.parts.cone.update(row.forecast);
-  text(ahead.lastChild, row.forecast ? soon(row, places) : "none yet");
+  text(ahead.lastChild, row.forecast ? soon(row, places) : row.kind === "state" || row.vector ? "" : "none yet");
   put(ahead, "data-none", row.forecast ? "no" : "yes");
   text(count.children[0], group(row.count));
   text(count.children[1], row.dropped ? `${group(row.dropped)} dropped` : "");
   put(tr.parts.button, "aria-expanded", String(key === open));
   tr.classList.toggle("open", key === open);
+}
+
+/** A reading; of what is counted or has states no more decimals than it came with. */
+function read(row, places) {
+  if (row.kind !== "counter" && row.kind !== "state" || !finite(row.reading)) return fixed(row.reading, places);
+  return fixed(row.reading, Math.min(6, (String(row.reading).split(".")[1] ?? "").length));
 }
 
 /** The first slot that ends after now: the next thing that can be checked. */
@@ -384,6 +405,7 @@ let detail = null;
 
 function toggle(key) {
   open = open === key ? null : key;
+  history.replaceState(null, "", open === null ? location.pathname + location.search : `#${pathOf(open)}`);
   if (detail) { detail.remove(); detail = null; }
   refreshRows();
 }
@@ -411,6 +433,8 @@ function showDetail(tr, row, key) {
   if (tr.nextSibling !== detail) tr.after(detail);
   const places = decimals(key, row);
   const [plot, facts] = detail.firstChild.children;
+  plot.hidden = Boolean(row.vector);
+  if (row.vector) return showVector(facts, row);
   const band = finite(row.variance) ? Z95 * Math.sqrt(Math.max(0, row.variance)) : null;
   const width = Math.max(280, Math.floor(plot.clientWidth || 900));
   const picture = chart(row, width, band, gatewayNow);
@@ -419,8 +443,7 @@ function showDetail(tr, row, key) {
   const plain = row.unit ? ` ${row.unit}` : "";
   // A counter's level and forecast are of its rate.
   const unit = row.kind === "counter" ? `${plain || " "}/s` : plain;
-  if (row.vector) return showVector(plot, facts, row);
-  fact(facts, "Last reading", `${fixed(row.reading, places)}${plain}`, row.time ? new Date(row.time).toLocaleString() : "");
+  fact(facts, "Last reading", `${read(row, places)}${plain}`, row.time ? new Date(row.time).toLocaleString() : "");
   fact(facts, "Kind", row.kind ?? MISSING, { settings: "as set", readings: "as its readings show", default: "until its readings show otherwise" }[row.kind_from]);
   fact(facts, "Level", `${fixed(row.level, places)}${unit}`, finite(band) ? `± ${fixed(band, places)} (95 %), ${row.model} filter` : row.model);
   if (finite(row.trend)) fact(facts, "Trend", `${row.trend > 0 ? "+" : ""}${fixed(row.trend * 3600, places)}${unit}/h`, "now");
@@ -449,9 +472,8 @@ function showNoise(facts, row) {
 }
 
 /** A filter over several metrics: what it makes of each, and its state. */
-function showVector(plot, facts, row) {
+function showVector(facts, row) {
   const v = row.vector;
-  plot.replaceChildren();
   fact(facts, "Last row", row.time ? new Date(row.time).toLocaleString() : MISSING, v.gated ? "beyond the gate: not taken" : `${v.dof} of ${v.metrics.length} expected`);
   v.metrics.forEach((m, i) => {
     const sd = finite(m.variance) ? Math.sqrt(Math.max(0, m.variance)) : NaN;
@@ -501,10 +523,17 @@ async function refreshRows() {
   try {
     const page = await ask(`api/series?${query}`);
     let full = null;
-    if (open !== null && page.series.some((row) => keyOf(row) === open)) {
-      const path = JSON.parse(open).map(encodeURIComponent).join("/");
+    const found = open !== null && page.series.some((row) => keyOf(row) === open);
+    if (!sought) {
+      sought = true;
+      if (!found) {
+        $("search").value = JSON.parse(open)[0];
+        return refreshRows();
+      }
+    }
+    if (found) {
       // A name of dots cannot be written in a path; the row of the list does then.
-      full = await ask(`api/series/${path}`).catch(() => null);
+      full = await ask(`api/series/${pathOf(open)}`).catch(() => null);
       if (full && keyOf(full) !== open) full = null;
     }
     if (ticket === asked) { showRows(page, full); return true; }
@@ -562,5 +591,10 @@ $("search").addEventListener("input", () => {
 $("back").addEventListener("click", () => { after.pop(); refreshRows(); });
 $("more").addEventListener("click", () => { if (next !== null) { after.push(next); refreshRows(); } });
 document.addEventListener("visibilitychange", turn);
+addEventListener("hashchange", () => {
+  open = named();
+  sought = open === null;
+  refreshRows();
+});
 setInterval(turn, 1000);
 turn();

@@ -290,7 +290,11 @@ impl Health {
                 self.autocorrelation_band,
                 match self.set_by {
                     SetBy::Matrices => "raise Q against R, or look at F for what it leaves out",
-                    _ => "raise level_sd against observation_sd, or choose model = \"trend\"",
+                    SetBy::Readings =>
+                        "the series has a swing or a memory that the model does not: estimates \
+                         are usable, their variances too small; or choose model = \"trend\"",
+                    SetBy::Settings =>
+                        "raise level_sd against observation_sd, or choose model = \"trend\"",
                 }
             ),
             Fitness::Coloured => format!(
@@ -299,7 +303,8 @@ impl Health {
                 self.autocorrelation_band,
                 match self.set_by {
                     SetBy::Matrices => "lower Q against R",
-                    _ => "lower level_sd against observation_sd",
+                    SetBy::Readings => "it follows with the next fits, or set level_sd lower",
+                    SetBy::Settings => "lower level_sd against observation_sd",
                 }
             ),
         }
