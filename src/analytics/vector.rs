@@ -295,8 +295,12 @@ mod tests {
         unit.take(&old, readings, (0, AttendedTime(0)), &mut None);
         let mut noisy = old.clone();
         noisy.vector.settings.custom.q = vec![vec![7.0]];
-        let before = unit.clone();
+        let mut before = unit.clone();
         unit.change(Some(&old), Some(&noisy));
+        // But for what was found of the old noise.
+        let filter = before.filter.as_mut().unwrap();
+        assert_eq!(filter.health().readings, 1);
+        filter.forget_health();
         assert_eq!(unit, before);
         unit.change(Some(&noisy), Some(&other));
         assert_eq!(unit, VectorUnit::default());

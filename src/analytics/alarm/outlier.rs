@@ -1,7 +1,8 @@
 //! `outlier`: a reading far out in the tail of the series' own innovations.
 //!
 //! Pure. Each side has its own [`Tail`] of innovations over their standard deviation, so a filter whose noise is
-//! wrong, heavy tails and skewed series are all judged by what is usual for them.
+//! wrong, heavy tails and skewed series are all judged by what is usual for them. Of each the mean innovation of late
+//! is taken off: a filter of the level lies behind a slope, and without that the day's slopes would widen the tails.
 
 use serde::{Deserialize, Serialize};
 
@@ -13,6 +14,9 @@ use super::{Event, LEARNING, Seen, WARM_UP, stretched, two_thirds};
 const LEAST: f64 = 3.8;
 /// It takes cube roots, and moves slowly.
 const RESCALED_EVERY: u8 = 32;
+/// Weight of a new innovation in their mean; each counts as at most so many usual ones.
+const RECENT: f64 = 1.0 / 64.0;
+const CLIP: f64 = 2.0;
 /// Ordinary readings in a row that end it.
 const CALM: u8 = 3;
 
@@ -35,6 +39,9 @@ pub(super) struct Outlier {
     /// Readings since it was computed.
     #[serde(rename = "n")]
     since: u8,
+    /// Mean of the innovations of late, over their standard deviations.
+    #[serde(rename = "g", default)]
+    lag: f64,
 }
 
 impl Outlier {
@@ -58,7 +65,10 @@ impl Outlier {
     /// as it is known and no [trifle](Tail::is_small).
     pub fn reading(&mut self, seen: &Seen, on: bool, events: &mut Vec<Event>) -> f64 {
         let Some(judged) = &seen.judged else { return 0.0 };
-        let w = judged.standardised;
+        let w = judged.standardised - self.lag;
+        let expected = judged.expected + self.lag * judged.sd;
+        let most = CLIP * self.scale().unwrap_or(1.0);
+        self.lag += RECENT * (judged.standardised.clamp(-most, most) - self.lag);
         let tail = if w > 0.0 { &self.up } else { &self.down };
         let x = stretched(w.abs());
         let known = tail.seen() >= WARM_UP && !tail.is_small(x);
@@ -70,7 +80,7 @@ impl Outlier {
                 self.calm = 0;
                 let evidence = Evidence::around(
                     seen.value,
-                    judged.expected,
+                    expected,
                     judged.sd * two_thirds(tail.threshold().unwrap_or(x)),
                 );
                 let why = "readings are ordinary again";
@@ -83,13 +93,13 @@ impl Outlier {
                 let limit = tail.level(target);
                 let reason = format!(
                     "{} from the expected {}: {:.1} standard deviations, once in {} readings of this series",
-                    super::number(seen.value - judged.expected),
-                    super::number(judged.expected),
+                    super::number(seen.value - expected),
+                    super::number(expected),
                     w.abs() / self.scale().unwrap_or(1.0),
                     super::count(period),
                 );
                 let evidence =
-                    Evidence::around(seen.value, judged.expected, judged.sd * two_thirds(limit));
+                    Evidence::around(seen.value, expected, judged.sd * two_thirds(limit));
                 self.latch.raise(Kind::Outlier, seen.time, evidence, reason, events);
             }
         }
