@@ -50,11 +50,18 @@ impl Watch {
     /// `innovation`: only its sign counts; `nis` ≥ 0.
     pub fn take(&mut self, innovation: f64, nis: f64) {
         let z = nis.sqrt().min(CLIP).copysign(innovation);
+        self.average(z * z, Some(z * self.last));
+        self.last = z;
+    }
+
+    /// `product`: of neighbours, where there are two.
+    fn average(&mut self, nis: f64, product: Option<f64>) {
         self.count = (self.count + 1).min(COUNT_MAX);
         let weight = 1.0 / f64::from(self.count);
-        self.mean_nis += weight * (z * z - self.mean_nis);
-        self.product += weight * (z * self.last - self.product);
-        self.last = z;
+        self.mean_nis += weight * (nis - self.mean_nis);
+        if let Some(product) = product {
+            self.product += weight * (product - self.product);
+        }
     }
 
     pub fn is_new(&self) -> bool {
@@ -155,11 +162,6 @@ impl RowWatch {
         (nis, dof): (f64, usize),
         innovations: impl Iterator<Item = Option<(f64, f64)>>,
     ) {
-        let watch = &mut self.watch;
-        watch.count = (watch.count + 1).min(COUNT_MAX);
-        let weight = 1.0 / f64::from(watch.count);
-        let nis = (nis / dof.max(1) as f64).min(CLIP * CLIP);
-        watch.mean_nis += weight * (nis - watch.mean_nis);
         let standardised = |(innovation, variance): (f64, f64)| {
             let z = innovation / variance.sqrt();
             (!z.is_nan()).then(|| z.clamp(-CLIP, CLIP))
@@ -172,9 +174,8 @@ impl RowWatch {
                 pairs += 1.0;
             }
         }
-        if pairs > 0.0 {
-            watch.product += weight * (sum / pairs - watch.product);
-        }
+        let nis = (nis / dof.max(1) as f64).min(CLIP * CLIP);
+        self.watch.average(nis, (pairs > 0.0).then(|| sum / pairs));
         self.last = now;
     }
 
