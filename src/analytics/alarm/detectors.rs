@@ -90,7 +90,7 @@ impl Detectors {
 
     /// Bytes on the heap, roughly.
     pub fn heap_bytes(&self) -> usize {
-        self.drift.heap_bytes()
+        self.drift.heap_bytes() + self.outlier.heap_bytes()
     }
 
     /// A reading has come, that is all: one out of order, or of a state. `time`: its event time.
@@ -132,7 +132,7 @@ impl Detectors {
             refractory,
             interval: self.interval,
         };
-        let scale = self.outlier.scale();
+        let scale = self.outlier.scale_of_late();
         let innovation = self.outlier.reading(&seen, on.outlier, events);
         self.score.reading(value, innovation, std::mem::take(&mut self.pending));
         if self.shift.reading(&seen, scale, on.level_shift, events) {

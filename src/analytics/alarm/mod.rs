@@ -15,6 +15,7 @@ mod shift;
 mod stuck;
 mod tail;
 mod threshold;
+mod volatility;
 
 #[cfg(test)]
 mod tests;

@@ -3,12 +3,16 @@
 //! Pure. Each side has its own [`Tail`] of innovations over their standard deviation, so a filter whose noise is
 //! wrong, heavy tails and skewed series are all judged by what is usual for them. Of each the mean innovation of late
 //! is taken off: a filter of the level lies behind a slope, and without that the day's slopes would widen the tails.
+//!
+//! Where the noise comes and goes (a machine at work by day), an innovation is judged over the [`Volatility`] of late
+//! too, in tails of their own, and counts as what it is in the rarer of the two.
 
 use serde::{Deserialize, Serialize};
 
 use super::latch::{Evidence, Kind, Latch};
 use super::tail::Tail;
-use super::{Event, LEARNING, Seen, WARM_UP, stretched, two_thirds};
+use super::volatility::Volatility;
+use super::{Event, Judged, LEARNING, Seen, WARM_UP, stretched, two_thirds};
 
 /// Least distance, [`stretched`], in units of the 98 % quantile: 5 standard deviations of normal noise.
 const LEAST: f64 = 3.8;
@@ -20,12 +24,37 @@ const CLIP: f64 = 2.0;
 /// Ordinary readings in a row that end it.
 const CALM: u8 = 3;
 
+/// The tails of innovations upwards and downwards, [`stretched`].
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(super) struct Outlier {
+struct Sides {
     #[serde(rename = "u")]
     up: Tail,
     #[serde(rename = "d")]
     down: Tail,
+}
+
+impl Sides {
+    fn of(&self, innovation: f64) -> &Tail {
+        if innovation > 0.0 { &self.up } else { &self.down }
+    }
+
+    fn observe(&mut self, innovation: f64) {
+        let x = stretched(innovation.abs());
+        self.up.observe(if innovation > 0.0 { x } else { 0.0 }, x);
+        self.down.observe(if innovation < 0.0 { x } else { 0.0 }, x);
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Outlier {
+    /// Of innovations over their standard deviation, …
+    #[serde(rename = "u")]
+    whole: Sides,
+    /// … and of the same over the volatility of late. `None`: that was always 1, so they are equal.
+    #[serde(rename = "d", skip_serializing_if = "Option::is_none")]
+    local: Option<Box<Sides>>,
+    #[serde(rename = "v")]
+    volatility: Volatility,
     #[serde(rename = "l")]
     latch: Latch,
     #[serde(rename = "c")]
@@ -40,8 +69,16 @@ pub(super) struct Outlier {
     #[serde(rename = "n")]
     since: u8,
     /// Mean of the innovations of late, over their standard deviations.
-    #[serde(rename = "g", default)]
+    #[serde(rename = "g")]
     lag: f64,
+}
+
+/// Where an innovation lies in the tail that it is judged by.
+struct Place<'t> {
+    tail: &'t Tail,
+    x: f64,
+    /// That it is over.
+    volatility: f64,
 }
 
 impl Outlier {
@@ -54,11 +91,31 @@ impl Outlier {
         (self.scale > 0.0).then_some(self.scale)
     }
 
+    /// The same at present, as volatility goes.
+    pub fn scale_of_late(&self) -> Option<f64> {
+        Some(self.scale()? * self.volatility.factor())
+    }
+
+    /// Bytes on the heap.
+    pub fn heap_bytes(&self) -> usize {
+        self.local.as_ref().map_or(0, |_| size_of::<Sides>())
+    }
+
     fn rescale(&mut self) {
         const NORMAL: f64 = 2.053_748_910_631_823;
-        if let (Some(up), Some(down)) = (self.up.threshold(), self.down.threshold()) {
+        if let (Some(up), Some(down)) = (self.whole.up.threshold(), self.whole.down.threshold()) {
             self.scale = (two_thirds(up) + two_thirds(down)) / (2.0 * NORMAL);
         }
+    }
+
+    /// Where an innovation is rarer.
+    fn place(&self, w: f64, volatility: f64) -> Place<'_> {
+        let whole = Place { tail: self.whole.of(w), x: stretched(w.abs()), volatility: 1.0 };
+        let Some(local) = &self.local else { return whole };
+        let x = stretched(w.abs() / volatility);
+        let local = Place { tail: local.of(w), x, volatility };
+        let period = |place: &Place<'_>| place.tail.log10_period(place.x);
+        if period(&whole) > period(&local) { whole } else { local }
     }
 
     /// Takes in a reading. Returns log10 of the return period of its innovation on its own side, in readings, as far
@@ -69,10 +126,41 @@ impl Outlier {
         let expected = judged.expected + self.lag * judged.sd;
         let most = CLIP * self.scale().unwrap_or(1.0);
         self.lag += RECENT * (judged.standardised.clamp(-most, most) - self.lag);
-        let tail = if w > 0.0 { &self.up } else { &self.down };
-        let x = stretched(w.abs());
+        let volatility = self.volatility.factor();
+        self.volatility.observe(w.abs());
+        if volatility != 1.0 && self.local.is_none() {
+            self.local = Some(Box::new(self.whole.clone()));
+        }
+        let period = self.judge(seen, judged, (w, volatility, expected), on, events);
+        if self.skipped < LEARNING {
+            self.skipped += 1;
+            return period;
+        }
+        self.since = (self.since + 1) % RESCALED_EVERY;
+        if self.since == 0 || self.scale == 0.0 {
+            self.rescale();
+        }
+        self.whole.observe(w);
+        if let Some(local) = &mut self.local {
+            local.observe(w / volatility);
+        }
+        period
+    }
+
+    /// Raises or ends the alarm for an innovation `w`. Returns log10 of its return period.
+    fn judge(
+        &mut self,
+        seen: &Seen,
+        judged: &Judged,
+        (w, volatility, expected): (f64, f64, f64),
+        on: bool,
+        events: &mut Vec<Event>,
+    ) -> f64 {
+        let Place { tail, x, volatility } = self.place(w, volatility);
+        let tail = *tail;
         let known = tail.seen() >= WARM_UP && !tail.is_small(x);
         let period = if known { tail.log10_period(x) } else { 0.0 };
+        let usual = judged.sd * volatility;
         let ordinary = tail.threshold().is_none_or(|threshold| x <= threshold);
         if self.latch.is_active() {
             self.calm = if ordinary { self.calm + 1 } else { 0 };
@@ -81,7 +169,7 @@ impl Outlier {
                 let evidence = Evidence::around(
                     seen.value,
                     expected,
-                    judged.sd * two_thirds(tail.threshold().unwrap_or(x)),
+                    usual * two_thirds(tail.threshold().unwrap_or(x)),
                 );
                 let why = "readings are ordinary again";
                 self.latch.clear(Kind::Outlier, seen.time, seen.refractory, evidence, why, events);
@@ -95,24 +183,13 @@ impl Outlier {
                     "{} from the expected {}: {:.1} standard deviations, once in {} readings of this series",
                     super::number(seen.value - expected),
                     super::number(expected),
-                    w.abs() / self.scale().unwrap_or(1.0),
+                    w.abs() / (volatility * self.scale().unwrap_or(1.0)),
                     super::count(period),
                 );
-                let evidence =
-                    Evidence::around(seen.value, expected, judged.sd * two_thirds(limit));
+                let evidence = Evidence::around(seen.value, expected, usual * two_thirds(limit));
                 self.latch.raise(Kind::Outlier, seen.time, evidence, reason, events);
             }
         }
-        if self.skipped < LEARNING {
-            self.skipped += 1;
-            return period;
-        }
-        self.since = (self.since + 1) % RESCALED_EVERY;
-        if self.since == 0 || self.scale == 0.0 {
-            self.rescale();
-        }
-        self.up.observe(if w > 0.0 { x } else { 0.0 }, x);
-        self.down.observe(if w < 0.0 { x } else { 0.0 }, x);
         period
     }
 }

@@ -10,11 +10,12 @@
 //! |---|---|---|
 //! | `profile` √P of the time in the season (at most 24 bins) | P: mean of u², u = e/sigma | 60 seasons |
 //! | `volatility` √(1 + β·ρ·(V − 1)), ρ = 6/(5 + h) | V: mean of the one-step u²/P; β: regression of the next on it | V: half in 3 slots; β: 2000 |
+//! | `unrest` √(1 + 0.8·(S − 1)), from two slots ahead on | S: mean of u²/P at this knot, each at most 4 | 100 slots |
 //! | `stretch` below, above: one factor for each end | whether the end issued was passed | at its own rate |
 //!
 //! P and V are exponentially weighted mean squares in the manner of ARCH models (Bollerslev, Generalized autoregressive
 //! conditional heteroskedasticity, 1986), start at 1 behind a prior weight, and take single errors as ±4 standard deviations at
-//! most. Both are believed as far as they have shown something: a bin's deviation from the mean of all is shrunk by what
+//! most. S is for weeks of storms and weeks of calm: the errors of a day ahead, not those of one slot, tell of these. P and V are believed as far as they have shown something: a bin's deviation from the mean of all is shrunk by what
 //! chance alone would make of it (James, Stein 1961, as positive-part empirical Bayes), and β is 0.3 at first, then what
 //! bursts were followed by, 0 to 0.9. So intervals of forecasts that were right stay within about 3 % of class 1's score. The last is
 //! adaptive conformal inference for each end alone: with miss = 1 when the actual lay beyond the end that had been
@@ -68,6 +69,10 @@ const BURST_MEMORY: f64 = 2000.0;
 const VOLATILITY_REACH: f64 = 6.0;
 /// 1 − 2^(−1/3): a slot's weight in V.
 const VOLATILITY_RATE: f64 = 0.206_299_474_015_900_26;
+/// A slot's weight in S, its share in the variance, and the most that one u²/P counts there: a leak of two days is no season of storms.
+const UNREST_RATE: f64 = 0.01;
+const UNREST_SHARE: f64 = 0.8;
+const UNREST_LIMIT: f64 = 4.0;
 /// η one step ahead: in the long run, and its start over √n.
 const STRETCH_RATE: f64 = 0.02;
 const STRETCH_RATE_START: f64 = 0.1;
@@ -135,13 +140,16 @@ struct Knot {
     /// Below, above.
     #[serde(rename = "t")]
     stretch: [f32; 2],
+    /// S: mean square of the latest errors, as multiples of what was thought usual. Of one step that is the volatility.
+    #[serde(rename = "s")]
+    unrest: f32,
     /// Intervals that met their slot. Saturates.
     #[serde(rename = "n")]
     scored: u32,
 }
 
 impl Knot {
-    const NEW: Knot = Knot { level: 1.0, belief: 0.0, stretch: [1.0; 2], scored: 0 };
+    const NEW: Knot = Knot { level: 1.0, belief: 0.0, stretch: [1.0; 2], unrest: 1.0, scored: 0 };
 }
 
 /// An extreme of the slots seen.
@@ -212,7 +220,7 @@ impl Calibration {
         self.scales.fill(0.0);
         let bins = self.bins();
         for (knot, profile) in self.knots.iter_mut().zip(self.profile.chunks_exact_mut(bins)) {
-            knot.belief = 0.0;
+            (knot.belief, knot.unrest) = (0.0, 1.0);
             profile.fill(knot.level);
         }
     }
@@ -328,8 +336,12 @@ impl Calibration {
         let noise = PROFILE_VARIANCE * level * level / weight;
         (knot.level, knot.belief) =
             (level as f32, if variance > noise { 1.0 - noise / variance } else { 0.0 } as f32);
-        if index == 0 {
-            let now = f64::min(u * u / usual.max(FACTOR_MIN), SCORE_LIMIT * SCORE_LIMIT);
+        let now = u * u / usual.max(FACTOR_MIN);
+        if index > 0 {
+            let unrest = f64::from(knot.unrest);
+            knot.unrest = (unrest + UNREST_RATE * (now.min(UNREST_LIMIT) - unrest)) as f32;
+        } else {
+            let now = now.min(SCORE_LIMIT * SCORE_LIMIT);
             let volatility = f64::from(self.volatility);
             let x = volatility - 1.0;
             for (sum, new) in self.burst.iter_mut().zip([x * (now - 1.0), x * x]) {
@@ -385,6 +397,7 @@ impl Calibration {
     pub fn interrupt(&mut self) {
         self.scales.fill(0.0);
         self.volatility = 1.0;
+        self.knots.iter_mut().for_each(|knot| knot.unrest = 1.0);
     }
 
     /// Bytes on the heap.
@@ -407,7 +420,8 @@ impl Calibration {
             share.clamp(0.0, BURST_MAX) * VOLATILITY_REACH / (VOLATILITY_REACH - 1.0 + k as f64);
         let volatility = 1.0 + share * (f64::from(self.volatility) - 1.0);
         let stretch = knot.stretch.get(end).map_or(1.0, |&s| f64::from(s));
-        let factor = (profile * volatility).max(0.0).sqrt() * stretch;
+        let unrest = 1.0 + UNREST_SHARE * (f64::from(knot.unrest) - 1.0);
+        let factor = (profile * volatility * unrest).max(0.0).sqrt() * stretch;
         factor.clamp(FACTOR_MIN, 1.0 / FACTOR_MIN)
     }
 

@@ -45,6 +45,25 @@ pub(super) struct Scope {
     pub fixed: Option<Parameters>,
 }
 
+impl Scope {
+    /// What is left to choose from where values are not always positive. What the settings ask for stays.
+    pub fn of_signed(&self) -> Scope {
+        let mut scope = self.clone();
+        if self.fixed.is_none() {
+            scope.log = self.log.or(Some(false));
+            scope.multiplicative = self.multiplicative && !self.additive;
+        }
+        scope
+    }
+
+    /// `spec`, or its sibling that is allowed.
+    pub fn settled(&self, spec: Spec) -> Spec {
+        let log = spec.log && self.log == Some(false);
+        let multiplied = matches!(spec.shape, Shape::Multiplicative(_)) && !self.multiplicative;
+        if log || multiplied { spec.plainer() } else { spec }
+    }
+}
+
 /// A fit to be run: everything it needs, owned.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FitJob {

@@ -68,8 +68,11 @@ pub(super) struct Model {
     #[serde(rename = "s", default, skip_serializing_if = "Option::is_none")]
     shifted: Option<Shifted>,
     /// Where the season rests.
-    #[serde(rename = "q", default)]
+    #[serde(rename = "q")]
     rest: Rest,
+    /// Some slot was zero or less: what it measures may fall below zero again, however long it stays above.
+    #[serde(rename = "j")]
+    signed: bool,
 }
 
 /// A level shift of which only a part has been taken.
@@ -309,11 +312,15 @@ impl Model {
         if plan.ring > 0 {
             self.ring.push(plan.ring, observed);
         }
+        self.signed |= observed.is_some_and(|y| y <= 0.0);
         if self.asked > self.began && self.slots == schedule::adopted(self.asked, self.step) {
             match self.pending.take() {
-                Some(fit) => self.adopt(plan, slot, &fit),
+                Some(fit) => self.adopt(plan, slot, &fit.members),
                 None => self.unanswered = true,
             }
+        }
+        if self.signed {
+            self.leave_positive_models(plan, slot);
         }
         outcome
     }
@@ -483,6 +490,7 @@ impl Model {
             zone: self.zone.take(),
             stage: Stage::Start { level: Some(y), history: VecDeque::from([Some(y)]) },
             rest: Rest::new(self.seasons[0]),
+            signed: self.signed,
             slots: self.slots,
             began: self.slots,
             asked: self.slots,
@@ -600,10 +608,21 @@ impl Model {
     }
 
     /// A fit's models take over after `slot`.
-    fn adopt(&mut self, plan: &ForecastPlan, slot: Slot<'_>, fit: &Fit) {
+    fn adopt(&mut self, plan: &ForecastPlan, slot: Slot<'_>, specs: &[Spec]) {
         let values = self.ring.to_vec();
         // What cannot be replayed is not adopted; the model at work goes on.
-        self.begin(plan, &fit.members, &values, slot, 0);
+        self.begin(plan, specs, &values, slot, 0);
+    }
+
+    /// Models of logarithms, or with factors that multiply, which fits have found in positive values, make way for their siblings
+    /// with the same gains: to them the slot below zero was a missing one, and would be until the next fit.
+    fn leave_positive_models(&mut self, plan: &ForecastPlan, slot: Slot<'_>) {
+        let Stage::Running(running) = &self.stage else { return };
+        let scope = plan.scope.of_signed();
+        let specs: Vec<Spec> = running.members.iter().map(|m| scope.settled(m.spec)).collect();
+        if running.members.iter().zip(&specs).any(|(member, spec)| member.spec != *spec) {
+            self.adopt(plan, slot, &specs);
+        }
     }
 
     /// A fit, when one is due.
@@ -627,7 +646,8 @@ impl Model {
         (self.asked, self.unanswered, self.pending) = (self.slots, false, None);
         let values = self.ring.to_vec();
         let first = next - values.len() as i64;
-        Some(FitJob { at: self.slots, first, values, scope: plan.scope.clone() })
+        let scope = if self.signed { plan.scope.of_signed() } else { plan.scope.clone() };
+        Some(FitJob { at: self.slots, first, values, scope })
     }
 
     /// Keeps `fit` until its slot comes. One that is not awaited, or not in order, is left: `false`.
@@ -640,6 +660,11 @@ impl Model {
             self.pending = Some(Box::new(fit));
         }
         taken
+    }
+
+    #[cfg(test)]
+    pub(super) fn works_on_logarithms(&self) -> bool {
+        matches!(&self.stage, Stage::Running(running) if running.members.iter().any(|m| m.spec.log))
     }
 
     /// Bytes on the heap, roughly.

@@ -120,6 +120,17 @@ fn spikes_are_outliers_and_no_shifts() {
     }
 }
 
+/// Its standard deviation is 0.3 of the daily mean when the fault comes, and 1.7 twelve hours before.
+#[test]
+fn noise_that_comes_and_goes_hides_nothing_while_it_is_away() {
+    for fault in [Fault::Step, Fault::Spike] {
+        let found = share(&format!("{fault:?}, Heteroscedastic"), 50, |seed| {
+            finds(fault, Series::Heteroscedastic, MINUTE, seed, LEARNED)
+        });
+        assert!(found >= 0.97, "{fault:?}: {found}");
+    }
+}
+
 #[test]
 fn stuck_sensors_are_found() {
     for series in
@@ -156,7 +167,7 @@ fn drifts_are_found_within_three_days() {
 
 #[test]
 fn a_resumed_state_goes_on_bit_identically() {
-    for series in [Series::Walk, Series::Counts, Series::Weather] {
+    for series in [Series::Walk, Series::Counts, Series::Weather, Series::Heteroscedastic] {
         let (mut rig, mut source) = learned(series, 5.0 * MINUTE, 7, 3000);
         let mut resumed = Rig::new();
         let mut source2 = Source::new(series, 5.0 * MINUTE, 7);

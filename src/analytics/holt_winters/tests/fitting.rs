@@ -120,6 +120,31 @@ fn logarithms_keep_intervals_above_zero() {
     assert!(forecast.mean.iter().all(|m| m.is_finite()));
 }
 
+/// A thermometer in degrees Celsius: logarithms serve it all summer, and not at the first frost.
+#[test]
+fn logarithms_are_left_when_a_value_has_none() {
+    let plan = plan_of_days();
+    let summer = |hour: i64| Some(libm::exp(daily(hour) + 0.2 * noise(hour)));
+    let frost = 24 * 22 + 1;
+    let (mut forecaster, _) = learn(&plan, frost - 1, summer);
+    assert!(forecaster.model().works_on_logarithms());
+    for hour in frost..frost + 24 * 7 {
+        observe(&mut forecaster, &plan, hour, summer(hour).unwrap() - 1.0);
+    }
+    assert!(!forecaster.model().works_on_logarithms());
+    let forecast = forecaster.forecast(&plan).unwrap();
+    assert!(forecast.mean.iter().any(|&mean| mean < -0.2), "{:?}", forecast.mean);
+    // Nor does a fit find them again when the frost is forgotten.
+    for hour in frost + 24 * 7..24 * 120 {
+        observe(&mut forecaster, &plan, hour, summer(hour).unwrap());
+        let job = forecaster.take_fit_job(&plan, 0);
+        if let Some(fit) = job.and_then(|job| job.run()) {
+            forecaster.offer(fit);
+        }
+        assert!(!forecaster.model().works_on_logarithms(), "hour {hour}");
+    }
+}
+
 #[test]
 fn what_repeats_exactly_is_left_to_the_naive_forecast() {
     // A new noise for each hour of the day, the same every day: nothing to smooth.
