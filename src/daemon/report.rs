@@ -90,11 +90,26 @@ pub struct Reporter {
     pub faults: FaultLog,
 }
 
-/// The latest points of a series, and what it was taken for.
+/// The latest points of a slot's series, and which that is.
 #[derive(Default)]
 struct History {
-    kind: Option<Kind>,
+    of: Option<(Name, Kind)>,
     points: VecDeque<Point>,
+}
+
+impl History {
+    /// Another series in the slot begins anew, and so does one that was found to be a counter: it is shown by its
+    /// rate from then on.
+    fn push(&mut self, name: &Name, kind: Kind, point: Point) {
+        if self.of.as_ref().is_none_or(|(before, was)| before != name || *was != kind) {
+            self.of = Some((name.clone(), kind));
+            self.points.clear();
+        }
+        if self.points.len() >= HISTORY_POINTS {
+            self.points.pop_front();
+        }
+        self.points.push_back(point);
+    }
 }
 
 impl Reporter {
@@ -265,23 +280,15 @@ impl Reporter {
             if self.history.len() <= slot {
                 self.history.resize_with(slot + 1, History::default);
             }
-            let Some((_, unit)) = engine.unit(series) else { continue };
+            let Some((name, unit)) = engine.unit(series) else { continue };
             let Some(last) = unit.state().last() else { continue };
             let level = unit.state().kalman().estimate().map(|e| e.level);
-            let History { kind, points: history } = &mut self.history[slot];
-            // What was found to be a counter is shown by its rate from then on.
-            let now = unit.state().kind(unit.plan());
-            if kind.replace(now).is_some_and(|before| before != now) {
-                history.clear();
-            }
-            if history.len() >= HISTORY_POINTS {
-                history.pop_front();
-            }
-            history.push_back(Point {
+            let point = Point {
                 time: last.time.nanos() as f64 / 1e9,
                 reading: last.signal().get() as f32,
                 level: level.map_or(f32::NAN, |level| level as f32),
-            });
+            };
+            self.history[slot].push(name, unit.state().kind(unit.plan()), point);
         }
     }
 
@@ -570,5 +577,28 @@ impl FaultLog {
         let unreported = std::mem::take(&mut self.unreported);
         self.last = Some(Instant::now());
         tracing::warn!(reason = fault.reason.name(), unreported, "dropped: {origin}: {fault}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chart_begins_anew_with_another_series_or_kind() {
+        let mut history = History::default();
+        let name = |device: &str| Name { device: device.into(), metric: "flow".into() };
+        let mut push = |device, kind| {
+            let point = Point { time: 0.0, reading: 1.0, level: 1.0 };
+            history.push(&name(device), kind, point);
+            history.points.len()
+        };
+        assert_eq!((push("a", Kind::Gauge), push("a", Kind::Gauge)), (1, 2));
+        assert_eq!((push("a", Kind::Counter), push("a", Kind::Counter)), (1, 2));
+        assert_eq!((push("b", Kind::Counter), push("b", Kind::Counter)), (1, 2));
+        (0..2 * HISTORY_POINTS).for_each(|_| {
+            push("b", Kind::Counter);
+        });
+        assert_eq!(push("b", Kind::Counter), HISTORY_POINTS);
     }
 }
