@@ -10,7 +10,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::latch::{Evidence, Kind, Latch};
-use super::tail::Tail;
+use super::tail::{Sides, Tail};
 use super::volatility::Volatility;
 use super::{Event, Judged, LEARNING, Seen, WARM_UP, stretched, two_thirds};
 
@@ -23,27 +23,6 @@ const RECENT: f64 = 1.0 / 64.0;
 const CLIP: f64 = 2.0;
 /// Ordinary readings in a row that end it.
 const CALM: u8 = 3;
-
-/// The tails of innovations upwards and downwards, [`stretched`].
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-struct Sides {
-    #[serde(rename = "u")]
-    up: Tail,
-    #[serde(rename = "d")]
-    down: Tail,
-}
-
-impl Sides {
-    fn of(&self, innovation: f64) -> &Tail {
-        if innovation > 0.0 { &self.up } else { &self.down }
-    }
-
-    fn observe(&mut self, innovation: f64) {
-        let x = stretched(innovation.abs());
-        self.up.observe(if innovation > 0.0 { x } else { 0.0 }, x);
-        self.down.observe(if innovation < 0.0 { x } else { 0.0 }, x);
-    }
-}
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Outlier {
@@ -129,7 +108,7 @@ impl Outlier {
         let volatility = self.volatility.factor();
         self.volatility.observe(w.abs());
         if volatility != 1.0 && self.local.is_none() {
-            self.local = Some(Box::new(self.whole.clone()));
+            self.local = Some(Box::new(self.whole));
         }
         let period = self.judge(seen, judged, (w, volatility, expected), on, events);
         if self.skipped < LEARNING {
@@ -140,9 +119,9 @@ impl Outlier {
         if self.since == 0 || self.scale == 0.0 {
             self.rescale();
         }
-        self.whole.observe(w);
+        self.whole.observe(w, stretched(w.abs()));
         if let Some(local) = &mut self.local {
-            local.observe(w / volatility);
+            local.observe(w, stretched(w.abs() / volatility));
         }
         period
     }

@@ -1,7 +1,7 @@
 //! The anomaly score of the latest reading, in [0, 1].
 //!
 //! Pure. `score = min(1, log10(return period in readings) / 6)`, the return period being the longest that
-//! one of these statistics gives in its own learned tail ([`Tail`]):
+//! one of these statistics gives in its own learned tails ([`Sides`]):
 //!
 //! - the innovation (a spike, the first reading of a jump);
 //! - a short mean of the readings against their long mean, once over about three and once over about forty of
@@ -21,7 +21,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::tail::Tail;
+use super::tail::Sides;
 use super::{LEARNING, WARM_UP};
 
 /// Weights of the latest reading in the short means, …
@@ -48,23 +48,20 @@ const RARER: f64 = 0.5;
 struct Excursion {
     #[serde(rename = "s")]
     short: f64,
-    #[serde(rename = "u")]
-    up: Tail,
-    #[serde(rename = "d")]
-    down: Tail,
+    #[serde(rename = "t")]
+    tails: Sides,
 }
 
 impl Excursion {
     /// Takes in a reading. log10 of the return period of the distance; 0 unless `judged`, and for
-    /// [trifles](Tail::is_small), which [`SEVERAL`] would not let score.
+    /// [trifles](super::tail::Tail::is_small), which [`SEVERAL`] would not let score.
     fn reading(&mut self, value: f64, weight: f64, long: f64, judged: bool) -> f64 {
         self.short += (value - self.short) * weight;
         let away = self.short - long;
-        let tail = if away > 0.0 { &self.up } else { &self.down };
+        let tail = self.tails.of(away);
         let judged = judged && !tail.is_small(away.abs());
         let period = if judged { tail.log10_period(away.abs()) } else { 0.0 };
-        self.up.observe(away, away);
-        self.down.observe(-away, away);
+        self.tails.observe(away, away.abs());
         period
     }
 }

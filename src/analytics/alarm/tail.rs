@@ -107,16 +107,31 @@ impl Tail {
         }
     }
 
+    /// Takes in an observation that is on the other side.
+    #[inline]
+    fn pass(&mut self, size: f64) {
+        if self.seen < START {
+            self.begin(size);
+        } else {
+            self.count();
+        }
+    }
+
     /// Takes in whether an observation exceeds the threshold, which it returns, but not yet by how much.
     #[inline]
     pub fn rank(&mut self, x: f64) -> bool {
         let exceeds = x > self.threshold;
         self.over += u32::from(exceeds);
+        self.count();
+        exceeds
+    }
+
+    #[inline]
+    fn count(&mut self) {
         self.seen += 1;
         if self.seen <= DENSE || self.seen.is_multiple_of(BLOCK) {
             self.follow();
         }
-        exceeds
     }
 
     /// Moves the threshold by what was seen since it moved last.
@@ -213,5 +228,31 @@ impl Tail {
         let log = (log10_period - SHARE_LOG10).max(0.0) * LN_10;
         let y = if shape > 1e-6 { (exp(shape * log) - 1.0) / shape } else { log };
         self.threshold * (1.0 + scale * y)
+    }
+}
+
+/// The tails of both sides of one statistic.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Sides {
+    #[serde(rename = "u")]
+    pub up: Tail,
+    #[serde(rename = "d")]
+    pub down: Tail,
+}
+
+impl Sides {
+    /// The tail of the side where `x` lies.
+    pub fn of(&self, x: f64) -> &Tail {
+        if x > 0.0 { &self.up } else { &self.down }
+    }
+
+    /// Takes in one observation that lies where `x` does, of this size ≥ 0: what [`Tail::observe`] of both would do,
+    /// since it exceeds nothing on the other side.
+    #[inline]
+    pub fn observe(&mut self, x: f64, size: f64) {
+        let (side, other) =
+            if x > 0.0 { (&mut self.up, &mut self.down) } else { (&mut self.down, &mut self.up) };
+        other.pass(size);
+        side.observe(if x == 0.0 { 0.0 } else { size }, size);
     }
 }
