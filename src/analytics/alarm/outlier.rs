@@ -87,9 +87,9 @@ impl Outlier {
         }
     }
 
-    /// Where an innovation is rarer.
-    fn place(&self, w: f64, volatility: f64) -> Place<'_> {
-        let whole = Place { tail: self.whole.of(w), x: stretched(w.abs()), volatility: 1.0 };
+    /// Where an innovation is rarer. `x`: its size, [`stretched`].
+    fn place(&self, w: f64, x: f64, volatility: f64) -> Place<'_> {
+        let whole = Place { tail: self.whole.of(w), x, volatility: 1.0 };
         let Some(local) = &self.local else { return whole };
         let x = stretched(w.abs() / volatility);
         let local = Place { tail: local.of(w), x, volatility };
@@ -110,7 +110,8 @@ impl Outlier {
         if volatility != 1.0 && self.local.is_none() {
             self.local = Some(Box::new(self.whole));
         }
-        let period = self.judge(seen, judged, (w, volatility, expected), on, events);
+        let x = stretched(w.abs());
+        let period = self.judge(seen, judged, (w, x, volatility, expected), on, events);
         if self.skipped < LEARNING {
             self.skipped += 1;
             return period;
@@ -119,7 +120,7 @@ impl Outlier {
         if self.since == 0 || self.scale == 0.0 {
             self.rescale();
         }
-        self.whole.observe(w, stretched(w.abs()));
+        self.whole.observe(w, x);
         if let Some(local) = &mut self.local {
             local.observe(w, stretched(w.abs() / volatility));
         }
@@ -131,16 +132,18 @@ impl Outlier {
         &mut self,
         seen: &Seen,
         judged: &Judged,
-        (w, volatility, expected): (f64, f64, f64),
+        (w, x, volatility, expected): (f64, f64, f64, f64),
         on: bool,
         events: &mut Vec<Event>,
     ) -> f64 {
-        let Place { tail, x, volatility } = self.place(w, volatility);
-        let tail = *tail;
+        let Place { tail, x, volatility } = self.place(w, x, volatility);
         let known = tail.seen() >= WARM_UP && !tail.is_small(x);
         let period = if known { tail.log10_period(x) } else { 0.0 };
-        let usual = judged.sd * volatility;
         let ordinary = tail.threshold().is_none_or(|threshold| x <= threshold);
+        if ordinary && !self.latch.is_active() {
+            return period;
+        }
+        let (tail, usual) = (*tail, judged.sd * volatility);
         if self.latch.is_active() {
             self.calm = if ordinary { self.calm + 1 } else { 0 };
             if self.calm >= CALM || seen.shifted || !on {

@@ -35,6 +35,7 @@ pub(super) struct Volatility {
 
 impl Volatility {
     /// The present volatility over the usual one, in [0.5, 100]; 1 for constant noise, and while little is known.
+    #[inline]
     pub fn factor(&self) -> f64 {
         if self.seen < WARM_UP || self.usual <= 0.0 {
             return 1.0;
@@ -49,11 +50,17 @@ impl Volatility {
     }
 
     /// Takes in the size of an innovation, ≥ 0.
+    #[inline]
     pub fn observe(&mut self, size: f64) {
         let known = self.usual.max(self.late);
         let size = if self.seen < 8 || known == 0.0 { size } else { size.min(CLIP * known) };
-        self.seen = (self.seen + 1).min(USUAL);
-        let weight = 1.0 / f64::from(self.seen);
+        if self.seen < USUAL {
+            self.seen += 1;
+        }
+        let weight = match self.seen {
+            USUAL => 1.0 / USUAL as f64,
+            seen => 1.0 / f64::from(seen),
+        };
         self.usual += weight * (size - self.usual);
         self.late += weight.max(LATE) * (size - self.late);
     }
