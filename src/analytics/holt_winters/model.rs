@@ -58,7 +58,7 @@ pub(super) struct Model {
     asked: u64,
     #[serde(rename = "f", default, skip_serializing_if = "Option::is_none")]
     pending: Option<Box<Fit>>,
-    /// The last fit did not come in time: it is asked for again a season later.
+    /// The last fit did not come in time, or its models suit no longer: it is asked for again a season later.
     #[serde(rename = "u", default, skip_serializing_if = "std::ops::Not::not")]
     unanswered: bool,
     /// Not with `initial`: these runs keep the textbook's intervals.
@@ -615,13 +615,15 @@ impl Model {
     }
 
     /// Models of logarithms, or with factors that multiply, which fits have found in positive values, make way for their siblings
-    /// with the same gains: to them the slot below zero was a missing one, and would be until the next fit.
+    /// with the same gains, until a fit a season behind the last: to them the slot below zero was a missing one.
     fn leave_positive_models(&mut self, plan: &ForecastPlan, slot: Slot<'_>) {
         let Stage::Running(running) = &self.stage else { return };
         let scope = plan.scope.of_signed();
         let specs: Vec<Spec> = running.members.iter().map(|m| scope.settled(m.spec)).collect();
         if running.members.iter().zip(&specs).any(|(member, spec)| member.spec != *spec) {
             self.adopt(plan, slot, &specs);
+            // Better gains are looked for as if the last fit had not come.
+            self.unanswered = true;
         }
     }
 

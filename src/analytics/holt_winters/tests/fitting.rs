@@ -128,9 +128,14 @@ fn logarithms_are_left_when_a_value_has_none() {
     let frost = 24 * 22 + 1;
     let (mut forecaster, _) = learn(&plan, frost - 1, summer);
     assert!(forecaster.model().works_on_logarithms());
+    let mut asked = None;
     for hour in frost..frost + 24 * 7 {
         observe(&mut forecaster, &plan, hour, summer(hour).unwrap() - 1.0);
+        let asks = forecaster.take_fit_job(&plan, 0).is_some();
+        asked = asked.or(asks.then_some(hour - frost));
     }
+    // By the schedule the next is due six days later.
+    assert!(asked.is_some_and(|hours| hours <= 24), "a fit was asked for after {asked:?} hours");
     assert!(!forecaster.model().works_on_logarithms());
     let forecast = forecaster.forecast(&plan).unwrap();
     assert!(forecast.mean.iter().any(|&mean| mean < -0.2), "{:?}", forecast.mean);
