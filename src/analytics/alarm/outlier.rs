@@ -55,8 +55,9 @@ pub(super) struct Outlier {
 /// Where an innovation lies in the tail that it is judged by.
 struct Place<'t> {
     tail: &'t Tail,
+    /// Its size there, [`stretched`].
     x: f64,
-    /// That it is over.
+    /// What it was divided by before; 1 in the tails of innovations as they come.
     volatility: f64,
 }
 

@@ -618,6 +618,9 @@ impl Model {
     /// with the same gains, until a fit a season behind the last: to them the slot below zero was a missing one.
     fn leave_positive_models(&mut self, plan: &ForecastPlan, slot: Slot<'_>) {
         let Stage::Running(running) = &self.stage else { return };
+        if !running.members.iter().any(|member| member.spec.is_picky()) {
+            return;
+        }
         let scope = plan.scope.of_signed();
         let specs: Vec<Spec> = running.members.iter().map(|m| scope.settled(m.spec)).collect();
         if running.members.iter().zip(&specs).any(|(member, spec)| member.spec != *spec) {
