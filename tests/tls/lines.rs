@@ -73,7 +73,8 @@ fn lines_from_elsewhere_come_with_tls_and_the_token() {
     weir.says("certificate or token changed");
     assert_eq!(send(TOKEN), refused);
     assert_eq!(send(new), "ok 1\n");
-    assert_eq!(weir.metric("weir_readings_total"), 2.0, "nothing of who was refused");
+    // "ok" is said when a line is durable; it is counted when its batch is committed.
+    weir.takes(2);
     drop(standing);
     let certificates = weir.status()["certificates"].clone();
     assert!(certificates.to_string().contains("\"used_by\":\"tcp\""), "{certificates}");
@@ -102,6 +103,6 @@ fn lines_from_elsewhere_come_with_client_certificates() {
     assert_eq!(send(Some(&ca.client("plc-3", (2020, 2021)))), "", "expired");
     assert_eq!(send(Some(&revoked)), "", "revoked");
     weir.counts("weir_tcp_refused_total{reason=\"tls\"}", 4.0);
-    assert_eq!(weir.metric("weir_readings_total"), 1.0);
+    weir.takes(1);
     weir.stop();
 }
