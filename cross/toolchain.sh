@@ -85,13 +85,14 @@ llvm=$(needs "$std" '^libllvm')
 icu=$(needs libxml2 '^libicu')
 version=$(APT_CONFIG="$dest/apt/trixie/conf" apt-cache policy rustc-web | awk '/Candidate:/ { print $2 }')
 get trixie rustc-web "$std" libstd-rust-web-dev{,:arm64,:armhf} libc6 libgcc-s1 libstdc++6 "$llvm" \
-    zlib1g libzstd1 libz3-4 libedit2 libxml2 libffi8 libtinfo6 libbsd0 libmd0 liblzma5 ${icu:+"$icu"}
+    zlib1g libzstd1 libz3-4 libedit2 libxml2 libffi8 libtinfo6 libbsd0 libmd0 liblzma5 ${icu:+"$icu"} libjemalloc2
 for package in debs/trixie/*.deb; do dpkg -x "$package" rust; done
 mkdir -p bin
 lib=$dest/rust/usr/lib/x86_64-linux-gnu
+# The allocator that rustup's compiler has built in: with glibc's it takes a tenth more CPU.
 cat >bin/rustc <<RUSTC
 #!/bin/sh
-exec $lib/ld-linux-x86-64.so.2 --library-path $lib --argv0 rustc $dest/rust/usr/bin/rustc --sysroot $dest/rust/usr "\$@"
+exec $lib/ld-linux-x86-64.so.2 --library-path $lib --preload $lib/libjemalloc.so.2 --argv0 rustc $dest/rust/usr/bin/rustc --sysroot $dest/rust/usr "\$@"
 RUSTC
 chmod +x bin/rustc
 bin/rustc -V
