@@ -59,7 +59,7 @@ fn estimates_of_several_metrics_are_published_and_go_on_after_kill_9() {
     // The sensors' own estimates are there too.
     assert!(!seen.on("weir/gw/cart-1/speed/estimate").is_empty());
     weir.takes(39);
-    assert_eq!(weir.metric("weir_series"), 3.0);
+    weir.counts("weir_series", 3.0);
     weir.kill();
 
     let weir = site.start();

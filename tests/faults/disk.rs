@@ -90,7 +90,7 @@ fn a_full_disk_pauses_readings_says_so_and_resumes_without_loss() {
     weir.unready("disk full");
     assert_eq!(weir.get("/healthz").0, 200, "it lives, it only waits");
     assert!(weir.status()["notices"].to_string().contains("disk full"));
-    assert!(weir.log().contains("disk full"));
+    weir.says("disk full");
     until("the receiver to let go", || (weir.metric("weir_mqtt_connected") == 0.0).then_some(()));
     publish(broker.port(), seconds(10..40));
     assert_eq!(weir.metric("weir_readings_total"), 10.0);

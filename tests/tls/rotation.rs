@@ -145,7 +145,7 @@ fn certificates_rotate_under_load_and_no_reading_is_lost() {
             weir.signal("HUP");
             weir.says("[mqtt] key_file: ");
             weir.says("does not belong to the certificate");
-            assert!(weir.log().contains("new configuration refused, the old one goes on"));
+            weir.says("new configuration refused, the old one goes on");
             assert_eq!(weir.metric("weir_mqtt_reconnects_total"), 0.0, "{}", weir.log());
 
             put(&new.server(&["localhost"], (2020, 2103)), "broker.crt", "broker.key");
