@@ -89,7 +89,7 @@ get trixie rustc-web "$std" libstd-rust-web-dev{,:arm64,:armhf} libc6 libgcc-s1 
 for package in debs/trixie/*.deb; do dpkg -x "$package" rust; done
 mkdir -p bin
 lib=$dest/rust/usr/lib/x86_64-linux-gnu
-# The allocator that rustup's compiler has built in: with glibc's it takes a tenth more CPU.
+# The allocator that rustup's compiler has built in: with glibc's small crates take a tenth more CPU.
 cat >bin/rustc <<RUSTC
 #!/bin/sh
 exec $lib/ld-linux-x86-64.so.2 --library-path $lib --preload $lib/libjemalloc.so.2 --argv0 rustc $dest/rust/usr/bin/rustc --sysroot $dest/rust/usr "\$@"

@@ -10,7 +10,7 @@
 //! |---|---|---|
 //! | `profile` √P of the time in the season (at most 24 bins) | P: mean of u², u = e/sigma | 60 seasons |
 //! | `volatility` √(1 + β·ρ·(V − 1)), ρ = 6/(5 + h) | V: mean of the one-step u²/P; β: regression of the next on it | V: half in 3 slots; β: 2000 |
-//! | `unrest` √(1 + 0.8·(S − 1)), from two slots ahead on | S: mean of u²/P at this knot, each at most 4 | 100 slots |
+//! | `slow_volatility` √(1 + 0.8·(S − 1)), from two slots ahead on | S: mean of u²/P at this knot, each at most 4 | 100 slots |
 //! | `stretch` below, above: one factor for each end | whether the end issued was passed | at its own rate |
 //!
 //! P and V are exponentially weighted mean squares in the manner of ARCH models (Bollerslev, Generalized autoregressive
@@ -70,9 +70,9 @@ const VOLATILITY_REACH: f64 = 6.0;
 /// 1 − 2^(−1/3): a slot's weight in V.
 const VOLATILITY_RATE: f64 = 0.206_299_474_015_900_26;
 /// A slot's weight in S, its share in the variance, and the most that one u²/P counts there: a leak of two days is no season of storms.
-const UNREST_RATE: f64 = 0.01;
-const UNREST_SHARE: f64 = 0.8;
-const UNREST_LIMIT: f64 = 4.0;
+const SLOW_VOLATILITY_RATE: f64 = 0.01;
+const SLOW_VOLATILITY_SHARE: f64 = 0.8;
+const SLOW_VOLATILITY_LIMIT: f64 = 4.0;
 /// η one step ahead: in the long run, and its start over √n.
 const STRETCH_RATE: f64 = 0.02;
 const STRETCH_RATE_START: f64 = 0.1;
@@ -140,16 +140,17 @@ struct Knot {
     /// Below, above.
     #[serde(rename = "t")]
     stretch: [f32; 2],
-    /// S: mean square of the latest errors, as multiples of what was thought usual. Of one step that is the volatility.
+    /// S, the slow volatility: mean square of the last 100 errors or so, as multiples of what was thought usual.
     #[serde(rename = "s")]
-    unrest: f32,
+    slow_volatility: f32,
     /// Intervals that met their slot. Saturates.
     #[serde(rename = "n")]
     scored: u32,
 }
 
 impl Knot {
-    const NEW: Knot = Knot { level: 1.0, belief: 0.0, stretch: [1.0; 2], unrest: 1.0, scored: 0 };
+    const NEW: Knot =
+        Knot { level: 1.0, belief: 0.0, stretch: [1.0; 2], slow_volatility: 1.0, scored: 0 };
 }
 
 /// An extreme of the slots seen.
@@ -220,7 +221,7 @@ impl Calibration {
         self.scales.fill(0.0);
         let bins = self.bins();
         for (knot, profile) in self.knots.iter_mut().zip(self.profile.chunks_exact_mut(bins)) {
-            (knot.belief, knot.unrest) = (0.0, 1.0);
+            (knot.belief, knot.slow_volatility) = (0.0, 1.0);
             profile.fill(knot.level);
         }
     }
@@ -338,8 +339,9 @@ impl Calibration {
             (level as f32, if variance > noise { 1.0 - noise / variance } else { 0.0 } as f32);
         let now = u * u / usual.max(FACTOR_MIN);
         if index > 0 {
-            let unrest = f64::from(knot.unrest);
-            knot.unrest = (unrest + UNREST_RATE * (now.min(UNREST_LIMIT) - unrest)) as f32;
+            let slow = f64::from(knot.slow_volatility);
+            knot.slow_volatility =
+                (slow + SLOW_VOLATILITY_RATE * (now.min(SLOW_VOLATILITY_LIMIT) - slow)) as f32;
         } else {
             let now = now.min(SCORE_LIMIT * SCORE_LIMIT);
             let volatility = f64::from(self.volatility);
@@ -397,7 +399,7 @@ impl Calibration {
     pub fn interrupt(&mut self) {
         self.scales.fill(0.0);
         self.volatility = 1.0;
-        self.knots.iter_mut().for_each(|knot| knot.unrest = 1.0);
+        self.knots.iter_mut().for_each(|knot| knot.slow_volatility = 1.0);
     }
 
     /// Bytes on the heap.
@@ -420,8 +422,8 @@ impl Calibration {
             share.clamp(0.0, BURST_MAX) * VOLATILITY_REACH / (VOLATILITY_REACH - 1.0 + k as f64);
         let volatility = 1.0 + share * (f64::from(self.volatility) - 1.0);
         let stretch = knot.stretch.get(end).map_or(1.0, |&s| f64::from(s));
-        let unrest = 1.0 + UNREST_SHARE * (f64::from(knot.unrest) - 1.0);
-        let factor = (profile * volatility * unrest).max(0.0).sqrt() * stretch;
+        let slow = 1.0 + SLOW_VOLATILITY_SHARE * (f64::from(knot.slow_volatility) - 1.0);
+        let factor = (profile * volatility * slow).max(0.0).sqrt() * stretch;
         factor.clamp(FACTOR_MIN, 1.0 / FACTOR_MIN)
     }
 
