@@ -12,6 +12,9 @@ use crate::peer::{Peer, peer};
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 const LINE: &str = "{\"device\":\"d\",\"metric\":\"m\",\"value\":1,\"ts\":1767225600}\n";
 
+/// Of another series: once that is there, all that came before it is counted.
+const LAST: &str = "{\"device\":\"last\",\"metric\":\"m\",\"value\":1,\"ts\":1767225600}\n";
+
 /// A connection to this port as this client.
 fn connect(port: u16, ca: &Path, own: Option<&Pair>) -> Peer {
     peer(port, ca, "localhost", own).unwrap()
@@ -72,9 +75,11 @@ fn lines_from_elsewhere_come_with_tls_and_the_token() {
     weir.signal("HUP");
     weir.says("certificate or token changed");
     assert_eq!(send(TOKEN), refused);
-    assert_eq!(send(new), "ok 1\n");
+    let last = answer(connect(port, &ca.cert(), None), &format!("{new}\n{LAST}"));
+    assert_eq!(last, "ok 1\n");
     // "ok" is said when a line is durable; it is counted when its batch is committed.
-    weir.takes(2);
+    weir.counts("weir_series", 2.0);
+    assert_eq!(weir.metric("weir_readings_total"), 2.0, "nothing of who was refused");
     drop(standing);
     let certificates = weir.status()["certificates"].clone();
     assert!(certificates.to_string().contains("\"used_by\":\"tcp\""), "{certificates}");
@@ -103,6 +108,8 @@ fn lines_from_elsewhere_come_with_client_certificates() {
     assert_eq!(send(Some(&ca.client("plc-3", (2020, 2021)))), "", "expired");
     assert_eq!(send(Some(&revoked)), "", "revoked");
     weir.counts("weir_tcp_refused_total{reason=\"tls\"}", 4.0);
-    weir.takes(1);
+    assert_eq!(answer(connect(port, &ca.cert(), Some(&good)), LAST), "ok 1\n");
+    weir.counts("weir_series", 2.0);
+    assert_eq!(weir.metric("weir_readings_total"), 2.0, "nothing of who was refused");
     weir.stop();
 }
