@@ -10,10 +10,11 @@ use crate::mosquitto::{Mosquitto, free_port};
 use crate::peer::{Peer, peer};
 
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
-const LINE: &str = "{\"device\":\"d\",\"metric\":\"m\",\"value\":1,\"ts\":1767225600}\n";
 
-/// Of another series: once that is there, all that came before it is counted.
-const LAST: &str = "{\"device\":\"last\",\"metric\":\"m\",\"value\":1,\"ts\":1767225600}\n";
+/// A reading of this device.
+fn line(device: &str) -> String {
+    format!("{{\"device\":\"{device}\",\"metric\":\"m\",\"value\":1,\"ts\":1767225600}}\n")
+}
 
 /// A connection to this port as this client.
 fn connect(port: u16, ca: &Path, own: Option<&Pair>) -> Peer {
@@ -52,17 +53,19 @@ fn lines_from_elsewhere_come_with_tls_and_the_token() {
     let guard = format!("token_file = '{}'\n", token.display());
     let (site, port) = site(broker.port(), &server, &guard);
     let weir = site.start();
-    let send = |token: &str| answer(connect(port, &ca.cert(), None), &format!("{token}\n{LINE}"));
+    let send =
+        |token: &str| answer(connect(port, &ca.cert(), None), &format!("{token}\n{}", line("d")));
     assert_eq!(send(TOKEN), "ok 1\n");
     weir.takes(1);
     let refused = "refused: the first line must be the token\n";
-    for wrong in ["0123456789abcdef0123456789abcdeX", "", "0123456789abcdef", LINE.trim_end()] {
+    for wrong in ["0123456789abcdef0123456789abcdeX", "", "0123456789abcdef", line("d").trim_end()]
+    {
         assert_eq!(send(wrong), refused, "{wrong}");
     }
     weir.counts("weir_tcp_refused_total{reason=\"token\"}", 4.0);
     // Not TLS at all.
     let mut plain = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
-    plain.write_all(format!("{TOKEN}\n{LINE}").as_bytes()).unwrap();
+    plain.write_all(format!("{TOKEN}\n{}", line("d")).as_bytes()).unwrap();
     let mut rest = Vec::new();
     let _ = plain.read_to_end(&mut rest);
     weir.counts("weir_tcp_refused_total{reason=\"tls\"}", 1.0);
@@ -75,9 +78,9 @@ fn lines_from_elsewhere_come_with_tls_and_the_token() {
     weir.signal("HUP");
     weir.says("certificate or token changed");
     assert_eq!(send(TOKEN), refused);
-    let last = answer(connect(port, &ca.cert(), None), &format!("{new}\n{LAST}"));
-    assert_eq!(last, "ok 1\n");
-    // "ok" is said when a line is durable; it is counted when its batch is committed.
+    let last = format!("{new}\n{}", line("last"));
+    assert_eq!(answer(connect(port, &ca.cert(), None), &last), "ok 1\n");
+    // "ok" is said when a line is durable; it is counted when its batch is committed, with all before it.
     weir.counts("weir_series", 2.0);
     assert_eq!(weir.metric("weir_readings_total"), 2.0, "nothing of who was refused");
     drop(standing);
@@ -101,14 +104,14 @@ fn lines_from_elsewhere_come_with_client_certificates() {
     );
     let (site, port) = site(broker.port(), &server, &guard);
     let weir = site.start();
-    let send = |own: Option<&Pair>| answer(connect(port, &ca.cert(), own), LINE);
+    let send = |own: Option<&Pair>| answer(connect(port, &ca.cert(), own), &line("d"));
     assert_eq!(send(Some(&good)), "ok 1\n");
     assert_eq!(send(None), "", "without a certificate");
     assert_eq!(send(Some(&other.client("plc-1", VALID))), "", "of another authority");
     assert_eq!(send(Some(&ca.client("plc-3", (2020, 2021)))), "", "expired");
     assert_eq!(send(Some(&revoked)), "", "revoked");
     weir.counts("weir_tcp_refused_total{reason=\"tls\"}", 4.0);
-    assert_eq!(answer(connect(port, &ca.cert(), Some(&good)), LAST), "ok 1\n");
+    assert_eq!(answer(connect(port, &ca.cert(), Some(&good)), &line("last")), "ok 1\n");
     weir.counts("weir_series", 2.0);
     assert_eq!(weir.metric("weir_readings_total"), 2.0, "nothing of who was refused");
     weir.stop();
