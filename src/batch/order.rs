@@ -7,11 +7,14 @@
 //! counted, so that a fast sensor cannot take the memory of others.
 
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
 
 use crate::reading::{AttendedTime, EventTime, Finite};
 
-/// Readings looked at one by one before they are searched.
+/// Readings looked at one by one before they are searched, and kept within the series' state.
 const FEW: usize = 4;
+/// Readings above the watermark: event time and bits of the value.
+type Recent = SmallVec<[(i64, u64); FEW]>;
 
 /// No reading of the series older than this is still awaited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -53,7 +56,7 @@ pub struct Order {
     max_time: Option<EventTime>,
     /// (event time, value bits) above the watermark, sorted.
     #[serde(rename = "r", with = "packed")]
-    recent: Vec<(i64, u64)>,
+    recent: Recent,
     #[serde(rename = "h", default, skip_serializing_if = "Vec::is_empty")]
     held: Vec<Held>,
 }
@@ -169,13 +172,14 @@ impl Order {
     pub fn rewind(&mut self, to: EventTime) {
         if self.max_time.is_some_and(|max| max > to) {
             self.max_time = Some(to);
-            self.recent.retain(|&(time, _)| time <= to.nanos());
+            self.recent.retain(|&mut (time, _)| time <= to.nanos());
         }
     }
 
     /// Bytes on the heap.
     pub fn heap_bytes(&self) -> usize {
-        self.recent.capacity() * size_of::<(i64, u64)>() + self.held.capacity() * size_of::<Held>()
+        let recent = if self.recent.spilled() { self.recent.capacity() } else { 0 };
+        recent * size_of::<(i64, u64)>() + self.held.capacity() * size_of::<Held>()
     }
 }
 
@@ -183,6 +187,8 @@ impl Order {
 mod packed {
     use serde::de::{Error, Visitor};
     use serde::{Deserializer, Serializer};
+
+    use super::Recent;
 
     pub fn serialize<S: Serializer>(
         recent: &[(i64, u64)],
@@ -198,10 +204,10 @@ mod packed {
 
     pub fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
-    ) -> Result<Vec<(i64, u64)>, D::Error> {
+    ) -> Result<Recent, D::Error> {
         struct Bytes;
         impl Visitor<'_> for Bytes {
-            type Value = Vec<(i64, u64)>;
+            type Value = Recent;
             fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.write_str("a byte string of 16 bytes an entry")
             }

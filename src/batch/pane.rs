@@ -8,6 +8,7 @@
 //! costs parts, never readings.
 
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
 
 use crate::analytics::settings::WindowSettings;
 use crate::batch::counter::{CounterStep, Increase};
@@ -100,7 +101,7 @@ pub struct PaneContext<'a> {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Panes {
-    open: Vec<Pane>,
+    open: SmallVec<[Pane; 2]>,
 }
 
 impl Pane {
@@ -314,7 +315,8 @@ impl Panes {
     /// Bytes on the heap.
     pub fn heap_bytes(&self) -> usize {
         let heap: usize = self.open.iter().map(Pane::heap_bytes).sum();
-        self.open.capacity() * size_of::<Pane>() + heap
+        let open = if self.open.spilled() { self.open.capacity() } else { 0 };
+        open * size_of::<Pane>() + heap
     }
 
     fn make_room(&mut self, window: u8, max_panes: usize, closed: &mut Vec<Pane>) {
@@ -344,7 +346,14 @@ impl Panes {
             return;
         }
         let from = closed.len();
-        closed.extend(self.open.extract_if(.., |pane| leaves(pane)));
+        let mut at = 0;
+        while let Some(pane) = self.open.get(at) {
+            if leaves(pane) {
+                closed.push(self.open.remove(at));
+            } else {
+                at += 1;
+            }
+        }
         closed[from..].sort_by_key(|pane| (pane.window, pane.start, pane.part));
     }
 }

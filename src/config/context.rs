@@ -66,6 +66,13 @@ impl<'a> Context<'a> {
         self.warnings.borrow_mut().push(text);
     }
 
+    /// The same of a key, with its file, line and path before.
+    pub fn warn_at(&self, spot: &Spot, what: &str) {
+        let (line, _) = self.sources.line_column(spot.place);
+        let (file, path) = (self.sources.short_name(spot.place), &spot.path);
+        self.warn(format!("{file}:{line} {path} {what}"));
+    }
+
     /// All faults by place, and the warnings in order of finding.
     pub fn finish(self) -> (Vec<Fault>, Vec<String>) {
         let mut faults = self.faults.into_inner();

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::keys;
 use super::profile::matches;
 use super::reader::{At, TableReader};
-use crate::analytics::settings::{GroupSettings, KEY, Layer};
+use crate::analytics::settings::{DeriveSettings, GroupSettings, KEY, Layer, glob_meets};
 
 /// Most groups; each new series is matched against all of them.
 const GROUPS_MAX: usize = 100;
@@ -13,7 +13,11 @@ const GROUPS_MAX: usize = 100;
 const NAME_BYTES_MAX: usize = 256;
 
 /// All groups, in file order.
-pub(super) fn groups(root: &TableReader<'_, '_>, layers: &[Layer]) -> Vec<GroupSettings> {
+pub(super) fn groups(
+    root: &TableReader<'_, '_>,
+    layers: &[Layer],
+    derives: &[DeriveSettings],
+) -> Vec<GroupSettings> {
     let mut groups = Vec::new();
     let mut names = BTreeSet::new();
     for r in root.sections("group", &keys::GROUP) {
@@ -42,10 +46,25 @@ pub(super) fn groups(root: &TableReader<'_, '_>, layers: &[Layer]) -> Vec<GroupS
                 "split devices by name: by = \"{key}-*\"",
             );
         }
+        if let Some(derive) = derives.iter().find(|derive| is_asked_for(derive, &device, &metric)) {
+            let made = &derive.name;
+            r.cx.warn_at(
+                &name.spot,
+                &format!(
+                    "has no {made} of devices where a [[derive]] computes {made}: a group counts readings"
+                ),
+            );
+        }
         let name = name.value;
         groups.push(GroupSettings { name, device, metric, by, estimate, forecast });
     }
     groups
+}
+
+/// Whether a group names the metric that is computed, for devices that may have it.
+fn is_asked_for(derive: &DeriveSettings, device: &[String], metric: &[String]) -> bool {
+    metric.contains(&derive.name)
+        && device.iter().any(|a| derive.device.iter().any(|b| glob_meets(a, b)))
 }
 
 /// Whether the layer is of a `[[device]]` with this id.

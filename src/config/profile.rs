@@ -204,16 +204,11 @@ fn check_meetings(root: &TableReader<'_, '_>, placed: &[Placed]) {
         if let Some((_, spot)) = wrap
             && !matches!(settings.kind, KindSetting::Auto | KindSetting::Counter)
         {
-            let (line, _) = root.cx.sources.line_column(spot.place);
-            let file = root.cx.sources.short_name(spot.place);
-            let path = &spot.path;
-            root.cx.warn(format!("{file}:{line} {path} has no effect without kind = \"counter\""));
+            root.cx.warn_at(spot, "has no effect without kind = \"counter\"");
         }
         for (key, spot) in &this.spots {
             let Some(model) = settings.kalman.model_for(key) else { continue };
-            let (line, _) = root.cx.sources.line_column(spot.place);
-            let file = root.cx.sources.short_name(spot.place);
-            root.cx.warn(format!("{file}:{line} {} has no effect without {model}", spot.path));
+            root.cx.warn_at(spot, &format!("has no effect without {model}"));
         }
         let ahead = this.layer.patch.threshold.as_ref().is_some_and(|t| t.within.is_some());
         if ahead && settings.forecast.is_none() {

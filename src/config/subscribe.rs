@@ -41,12 +41,11 @@ fn subscription(r: &TableReader<'_, '_>) -> Subscription {
     if let Some(at) = &qos {
         match at.value {
             0 => {
-                let (line, _) = r.cx.sources.line_column(at.spot.place);
-                r.cx.warn(format!(
-                    "{}:{line} [[mqtt.subscribe]] qos = 0: what the network or a restart loses is \
-                     lost and cannot be counted; qos = 1 loses nothing",
-                    r.cx.sources.short_name(at.spot.place),
-                ));
+                r.cx.warn_at(
+                    &at.spot,
+                    "= 0: what the network or a restart loses is lost and cannot be counted; qos = 1 \
+                     loses nothing",
+                );
             }
             2 => {
                 r.cx.fault(&at.spot, "must be 0 or 1: duplicates are recognised anyway", "write 1")

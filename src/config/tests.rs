@@ -541,6 +541,28 @@ fn warnings_name_what_is_likely_not_meant() {
 }
 
 #[test]
+fn a_group_of_what_is_computed_is_warned_of() {
+    let warned = |group: &str, derive: &str| {
+        let text = format!(
+            "[[group]]\nname = 'hall'\n{group}\n[[derive]]\n{derive}\nexpression = 'u * i'"
+        );
+        let warnings = config(&text).warnings;
+        warnings.iter().find(|w| w.contains("[[group]]")).cloned()
+    };
+    let (power, meters) = ("name = 'power'", "match = { device = 'meter-*', metric = 'power' }");
+    assert_eq!(
+        warned(meters, power).as_deref(),
+        Some(
+            "weir.toml:2 [[group]] name has no power of devices where a [[derive]] computes power: a group \
+             counts readings"
+        )
+    );
+    assert_eq!(warned("match = { device = 'meter-*' }", power), None);
+    assert_eq!(warned(meters, "name = 'energy'"), None);
+    assert_eq!(warned(meters, "name = 'power'\ndevice = 'pump-*'"), None);
+}
+
+#[test]
 fn urls() {
     let check = |url: &str, expected: &str| {
         assert_eq!(config(&format!("mqtt.url = '{url}'")).mqtt.login.url.to_string(), expected);

@@ -59,7 +59,7 @@ impl UnitState {
         } else if old.settings.forecast != new.settings.forecast
             || forecasts(before, old) != forecasts(kind, new)
         {
-            self.forecaster = forecasts(kind, new).then(|| Box::new(Forecaster::new()));
+            self.forecaster = forecasts(kind, new).then(Forecaster::new);
         }
         if old.settings.forecast != new.settings.forecast
             || old.settings.kalman != new.settings.kalman
@@ -73,7 +73,7 @@ impl UnitState {
         self.detectors.restart(now, &mut effects.events);
         self.kalman = Kalman::new(&plan.kalman);
         self.fit_epoch = self.fit_epoch.wrapping_add(1);
-        self.forecaster = forecasts(self.kind(plan), plan).then(|| Box::new(Forecaster::new()));
+        self.forecaster = forecasts(self.kind(plan), plan).then(Forecaster::new);
     }
 
     /// True when the series has event times beyond `limit`.
@@ -111,7 +111,7 @@ impl UnitState {
         self.kalman.rewind(&plan.kalman, to);
         self.fit_epoch = self.fit_epoch.wrapping_add(1);
         // Its slots lie in the future; the season's phase would be wrong.
-        self.forecaster = forecasts(self.kind(plan), plan).then(|| Box::new(Forecaster::new()));
+        self.forecaster = forecasts(self.kind(plan), plan).then(Forecaster::new);
         if let Some(last) = &mut self.last {
             last.time = last.time.min(to);
         }

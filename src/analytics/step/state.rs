@@ -52,7 +52,7 @@ pub struct UnitState {
     #[serde(rename = "p")]
     pub(super) panes: Panes,
     #[serde(rename = "f", default, skip_serializing_if = "Option::is_none")]
-    pub(super) forecaster: Option<Box<Forecaster>>,
+    pub(super) forecaster: Option<Forecaster>,
     #[serde(rename = "c")]
     pub(super) counts: UnitCounts,
     #[serde(rename = "l")]
@@ -68,7 +68,7 @@ pub struct UnitState {
     pub(super) thresholds: Thresholds,
     /// The statistical detectors.
     #[serde(rename = "d", default)]
-    pub(super) detectors: Box<Detectors>,
+    pub(super) detectors: Detectors,
     /// All active alarms, whoever raised them.
     #[serde(rename = "e", default, skip_serializing_if = "Active::is_empty")]
     pub(super) alarms: Active,
@@ -112,7 +112,7 @@ impl UnitState {
             order: Order::default(),
             kalman: Kalman::new(&plan.kalman),
             panes: Panes::default(),
-            forecaster: forecasts.then(|| Box::new(Forecaster::new())),
+            forecaster: forecasts.then(Forecaster::new),
             counts: UnitCounts::default(),
             last: None,
             interval: 0.0,
@@ -121,7 +121,7 @@ impl UnitState {
             severed: false,
             views: Views::default(),
             thresholds: Thresholds::default(),
-            detectors: Box::default(),
+            detectors: Detectors::new(),
             alarms: Active::default(),
             members: None,
             derived: None,
@@ -268,12 +268,11 @@ impl UnitState {
             + self.kalman.heap_bytes()
             + self.thresholds.heap_bytes()
             + self.alarms.heap_bytes()
-            + size_of::<Detectors>()
             + self.detectors.heap_bytes()
             + self.views.heap_bytes()
             + self.members.as_ref().map_or(0, |members| members.heap_bytes())
             + self.derived.as_ref().map_or(0, |derived| derived.heap_bytes())
             + self.vector.as_ref().map_or(0, |vector| vector.heap_bytes())
-            + self.forecaster.as_ref().map_or(0, |f| size_of::<Forecaster>() + f.heap_bytes())
+            + self.forecaster.as_ref().map_or(0, Forecaster::heap_bytes)
     }
 }

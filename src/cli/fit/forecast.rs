@@ -138,7 +138,6 @@ fn ahead(settings: &ForecastSettings) -> usize {
 pub struct Score {
     pub mae: [f64; 2],
     pub interval: [f64; 2],
-    pub mase: [Option<f64>; 2],
     pub coverage: [f64; 2],
     /// Slots judged one step ahead.
     pub slots: u64,
@@ -152,7 +151,6 @@ impl Score {
         Some(Score {
             mae: all(Measures::mae)?,
             interval: all(Measures::score)?,
-            mase: both.map(|m| m.mase()),
             coverage: all(Measures::coverage)?,
             slots: both[0].n,
         })

@@ -26,9 +26,9 @@ pub fn table(found: &Found) -> String {
     if let Some(choice) = &found.forecast {
         let _ = writeln!(
             text,
-            "  {:40} {:>13} {:>13} {:>15} {:>8} {:>6}   ({} slots held out)",
+            "  {:40} {:>15} {:>13} {:>15} {:>8} {:>6}   ({} slots held out)",
             "forecast: next slot, horizon",
-            "MASE",
+            "MAE",
             "coverage",
             "interval score",
             "/started",
@@ -39,13 +39,12 @@ pub fn table(found: &Found) -> String {
         for (i, one) in choice.compared.iter().enumerate() {
             let star = if i == choice.best { '*' } else { ' ' };
             let s = &one.score;
-            let mase = s.mase.map(|m| m.map_or("-".to_owned(), |m| format!("{m:.3}")));
             let _ = writeln!(
                 text,
-                " {star}{:40} {:>6} {:>6} {:>6.3} {:>6.3} {:>7} {:>7} {:>8.3} {:>6.3}",
+                " {star}{:40} {:>7} {:>7} {:>6.3} {:>6.3} {:>7} {:>7} {:>8.3} {:>6.3}",
                 one.name,
-                mase[0],
-                mase[1],
+                number(s.mae[0]),
+                number(s.mae[1]),
                 s.coverage[0],
                 s.coverage[1],
                 number(s.interval[0]),
