@@ -300,6 +300,51 @@ fn resumed(zone: &str, first: i64) {
 }
 
 #[test]
+fn a_recording_too_short_for_a_season_leaves_it_to_be_found() {
+    const SLOT: i64 = HOUR * 1_000_000_000;
+    let mut random = Random(17);
+    let all: Vec<f64> = (0..24 * 14)
+        .map(|t| {
+            let day = libm::sin(std::f64::consts::TAU * f64::from(t % 24) / 24.0);
+            20.0 + 5.0 * day + 0.2 * random.normal()
+        })
+        .collect();
+    // Three readings an hour; less than two days of them are learned from.
+    let recorded = 62;
+    let readings: Vec<f64> =
+        (0..3 * recorded).map(|i| all[i / 3] + 0.2 * random.normal()).collect();
+    let (toml, settings) = fitted(&csv("d", "m", HOUR / 3, &readings), &[]);
+    let settings = settings.forecast.unwrap();
+    let initial = settings.initial.as_ref().expect("states to go on from");
+    assert!(initial.is_without_season() && settings.season_auto, "{toml}");
+    assert_eq!(settings.seasonal, Seasonal::Auto, "{toml}");
+
+    let plan = ForecastPlan::new(&settings, &Zone::get("UTC").unwrap());
+    let mut forecaster = Forecaster::new();
+    let begin = synthetic::START / HOUR + recorded as i64;
+    let mut first = None;
+    for (slot, y) in (begin..).zip(&all[recorded..]) {
+        let time = EventTime::clamped(slot * SLOT);
+        forecaster.observe(&plan, time, Finite::new(*y).unwrap());
+        let bytes = serde_cbor::to_vec(&forecaster).unwrap();
+        assert_eq!(weir::cbor::from_slice::<Forecaster>(&bytes).unwrap(), forecaster);
+        let model = forecaster.forecast(&plan).map(|forecast| forecast.model);
+        first = first.or(model);
+        if let Some(fit) = forecaster.take_fit_job(&plan, 0).and_then(|job| job.run()) {
+            assert!(slot >= begin + 7 * 24, "not before it has seen a week of its own");
+            assert!(forecaster.offer(fit));
+        }
+    }
+    assert_eq!(first, Some("ses"), "the recording's");
+    let forecast = forecaster.forecast(&plan).unwrap();
+    for (h, mean) in forecast.mean.iter().enumerate() {
+        let hour = (forecast.origin.nanos() / SLOT - synthetic::START / HOUR + h as i64) % 24;
+        let truth = 20.0 + 5.0 * libm::sin(std::f64::consts::TAU * hour as f64 / 24.0);
+        assert!((mean - truth).abs() < 0.6, "{h} ahead: {mean}, not {truth}");
+    }
+}
+
+#[test]
 fn states_to_go_on_from_are_checked() {
     let check = |initial: &str, says: &str| {
         let text = format!(

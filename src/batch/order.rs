@@ -202,9 +202,7 @@ mod packed {
         serializer.serialize_bytes(&bytes)
     }
 
-    pub fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Recent, D::Error> {
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Recent, D::Error> {
         struct Bytes;
         impl Visitor<'_> for Bytes {
             type Value = Recent;

@@ -642,8 +642,7 @@ impl Model {
         let due = schedule::last_due(plan.scope.seasons, seen)?;
         let again = self.unanswered
             && self.slots >= self.asked + Contest::block(plan.season_length()) as u64;
-        let early =
-            plan.resumed().is_some() && self.began == 0 && due < schedule::resumed(self.seasons);
+        let early = self.began == 0 && due < plan.settled_for();
         let begins = again || self.began + delay + due > self.asked;
         if plan.ring == 0 || early || !begins || !self.fits(plan) {
             return None;

@@ -4,6 +4,7 @@ use super::calendar::{Calendar, Slot};
 use super::fit::Scope;
 use super::member::{Shape, Spec};
 use super::recursion::Parameters;
+use super::schedule;
 use super::score::Rung;
 use crate::analytics::quantile::normal_quantile;
 use crate::analytics::settings::{
@@ -73,10 +74,12 @@ impl ForecastPlan {
         let seasons = seasons(settings, step);
         let season_length = seasons[0];
         let initial = settings.initial.clone().filter(|initial| {
-            let seasons_fit = initial.season.len() == season_length || season_length == 0;
+            let plain = initial.is_without_season();
+            let seasons_fit = plain || initial.season.len() == season_length || season_length == 0;
             let states = [initial.level, initial.trend];
             let longer = initial.resumed.iter().all(|resumed| {
-                resumed.longer.len() == spare(seasons) && (1e-150..=1e140).contains(&resumed.sd)
+                (plain || resumed.longer.len() == spare(seasons))
+                    && (1e-150..=1e140).contains(&resumed.sd)
             });
             let mut all = states.iter().chain(&initial.season).chain(initial.longer());
             seasons_fit && longer && all.all(|s| s.abs() <= VALUE_MAX)
@@ -137,6 +140,16 @@ impl ForecastPlan {
     /// What was learned from recorded data.
     pub(super) fn resumed(&self) -> Option<&ForecastResumed> {
         self.initial.as_ref().and_then(|initial| initial.resumed.as_ref())
+    }
+
+    /// Slots for which recorded states stand: they were learned from more.
+    pub(super) fn settled_for(&self) -> u64 {
+        match &self.initial {
+            Some(initial) if initial.resumed.is_some() => {
+                schedule::resumed(self.scope.seasons, initial.is_without_season())
+            }
+            _ => 0,
+        }
     }
 
     /// Length of a slot in nanoseconds.
@@ -217,6 +230,10 @@ pub(super) fn spec(
     initial: Option<&ForecastInitial>,
 ) -> Spec {
     let resumed = initial.map(|initial| initial.resumed.as_ref());
+    let seasons = match initial {
+        Some(initial) if initial.is_without_season() => [0, 0],
+        _ => seasons,
+    };
     let shape = match (seasons[0], settings.seasonal) {
         (0, _) => Shape::Plain,
         (m, _) if matches!(resumed, Some(Some(_))) && seasons[1] > 0 => {
@@ -225,14 +242,16 @@ pub(super) fn spec(
         (m, Seasonal::Multiplicative) => Shape::Multiplicative(m),
         (m, _) => Shape::Additive(m),
     };
+    let log = settings.log == Log::Always && resumed != Some(None);
+    let found = resumed.flatten().and_then(|resumed| resumed.smoothing);
     let rung = match (shape, settings.trend) {
         (Shape::Plain, Trend::None) => Rung::Ses,
+        // Recorded with no trend, which may be looked for from here on.
+        (Shape::Plain, _) if found.is_some_and(|smoothing| smoothing.beta == 0.0) => Rung::Ses,
         (Shape::Plain, Trend::Additive | Trend::Damped) => Rung::Holt,
         (Shape::Double(..), _) => Rung::DoubleSeasonal,
         _ => Rung::HoltWinters,
     };
-    let log = settings.log == Log::Always && resumed != Some(None);
-    let found = resumed.flatten().and_then(|resumed| resumed.smoothing);
     let given = settings.smoothing.or(found).unwrap_or(DEFAULT_SMOOTHING);
     Spec { rung, shape, log, parameters: parameters(settings, seasons, given) }
 }

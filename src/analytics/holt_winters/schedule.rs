@@ -15,9 +15,13 @@ pub(super) fn adopted(at: u64, step: i64) -> u64 {
 }
 
 /// The slot count at which a series that goes on from recorded states has seen enough of its own to look for
-/// better ones: 21 seasons, 300 slots without one.
-pub(super) fn resumed(seasons: [usize; 2]) -> u64 {
-    if seasons[0] == 0 { 300 } else { 21 * seasons[0] as u64 }
+/// better ones: 21 seasons, 7 where the states know of none (`plain`), 300 slots where there can be none.
+pub(super) fn resumed(seasons: [usize; 2], plain: bool) -> u64 {
+    match seasons[0] as u64 {
+        0 => 300,
+        m if plain => 7 * m,
+        m => 21 * m,
+    }
 }
 
 /// The last slot count up to `seen` at which a fit is due; `None` before the first.

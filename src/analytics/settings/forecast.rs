@@ -130,6 +130,12 @@ impl ForecastInitial {
     pub fn longer(&self) -> &[f64] {
         self.resumed.as_ref().map_or(&[], |resumed| &resumed.longer)
     }
+
+    /// Learned from data in which no season was found, or for which there was too little: the settings may
+    /// have one all the same, which is then looked for.
+    pub fn is_without_season(&self) -> bool {
+        self.resumed.is_some() && self.season.is_empty() && self.longer().is_empty()
+    }
 }
 
 /// What else was learned from recorded data (`weir fit`).
@@ -225,13 +231,17 @@ impl ForecastSettings {
 
     /// Terms that the longer season wants and has, where these differ; states that were not recorded have none.
     fn longer_slots(&self, initial: &ForecastInitial) -> Option<(i64, usize)> {
-        let resumed = initial.resumed.as_ref()?;
+        let resumed = initial.resumed.as_ref().filter(|_| !initial.is_without_season())?;
         let wanted = match (self.seasonal, self.season.get(1)) {
             (Seasonal::None, _) | (_, None) => 0,
             (_, Some(season)) => season / self.step,
         };
         let has = resumed.longer.len();
         (has as i64 != wanted).then_some((wanted, has))
+    }
+
+    fn season_fits(&self, initial: &ForecastInitial) -> bool {
+        initial.is_without_season() || initial.season.len() as i64 == self.season_slots()
     }
 
     pub(super) fn conflicts(&self, conflicts: &mut Vec<Conflict>) {
@@ -307,7 +317,7 @@ impl ForecastSettings {
             });
         }
         if let Some(initial) = &self.initial
-            && initial.season.len() as i64 != self.season_slots()
+            && !self.season_fits(initial)
         {
             conflicts.push(Conflict {
                 keys: &["forecast.initial", "forecast.season", "forecast.step", "forecast"],
@@ -336,9 +346,7 @@ impl ForecastSettings {
         }
         let steps = self.horizon / self.step + i64::from(self.horizon % self.step != 0);
         self.horizon = steps.clamp(1, SLOTS_MAX) * self.step;
-        let slots = self.season_slots();
-        let unfit =
-            |i: &ForecastInitial| i.season.len() as i64 != slots || self.longer_slots(i).is_some();
+        let unfit = |i: &ForecastInitial| !self.season_fits(i) || self.longer_slots(i).is_some();
         if self.initial.as_ref().is_some_and(unfit) {
             self.initial = None;
         }

@@ -219,7 +219,12 @@ fn describe(s: &ForecastSettings) -> String {
 
 /// The settings under which a model goes on: the states say which model it is, and what the daemon may look for when it
 /// has seen enough of its own stays open.
-fn widened(s: &ForecastSettings) -> ForecastSettings {
+fn widened(s: &ForecastSettings, base: &ForecastSettings) -> ForecastSettings {
+    if s.seasonal == Seasonal::None {
+        // What was not found in so many slots may be there in more.
+        let trend = if s.trend == Trend::None { base.trend } else { s.trend };
+        return ForecastSettings { trend, robust: s.robust, initial: None, ..base.clone() };
+    }
     if s.seasonal != Seasonal::Additive || s.log == Log::Always {
         return s.clone();
     }
@@ -291,7 +296,7 @@ pub fn choose(base: &ForecastSettings, slots: &Slots, split: usize) -> Option<Ch
         let initial =
             learn(&settings, &slots.zone, slots.first, &slots.values[..split]).map(rounded);
         let Some(initial) = initial else { return };
-        let resumed = ForecastSettings { initial: Some(initial), ..widened(&settings) };
+        let resumed = ForecastSettings { initial: Some(initial), ..widened(&settings, base) };
         let Some(score) = judged(&resumed, split) else { return };
         let ratio = score.ratio(&cold);
         compared.push(Compared { name: describe(&settings), score });
@@ -309,7 +314,7 @@ pub fn choose(base: &ForecastSettings, slots: &Slots, split: usize) -> Option<Ch
     }
     let chosen = best.and_then(|(_, settings)| {
         let initial = rounded(learn(&settings, &slots.zone, slots.first, &slots.values)?);
-        Some(ForecastSettings { initial: Some(initial), ..widened(&settings) })
+        Some(ForecastSettings { initial: Some(initial), ..widened(&settings, base) })
     });
     let best = if chosen.is_some() { at } else { 0 };
     Some(Choice { compared, best, chosen })

@@ -108,7 +108,8 @@ fn forecast(s: &ForecastSettings, text: &mut String) {
     };
     line("step", duration(s.step));
     if s.seasonal != Seasonal::None {
-        line("season", format!("[{}]", seasons.join(", ")));
+        let listed = format!("[{}]", seasons.join(", "));
+        line("season", if s.season_auto { quoted("auto") } else { listed });
     }
     line("seasonal", quoted(seasonal));
     line("trend", quoted(trend));
