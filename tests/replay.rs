@@ -8,6 +8,8 @@ use serde_json::Value;
 
 #[path = "support/program.rs"]
 mod program;
+#[path = "replay/shifts.rs"]
+mod shifts;
 #[path = "replay/vector.rs"]
 mod vector;
 

@@ -124,8 +124,8 @@ impl Forecaster {
     /// A filter of the level alone takes a steep rise at the same hour of each day for a shift. The season has
     /// it already: moved by `delta`, the forecast would rise twice, and fall short of the evening.
     ///
-    /// Half of it is taken at once, the rest when it has lasted for a season (without one 12 slots); a shift that takes
-    /// back one not yet taken whole is taken whole.
+    /// Half of it is taken at once, the rest when it has lasted for a season (without one 12 slots), and then
+    /// what was seen before moves along; a shift that takes back one that has not lasted is taken whole.
     pub fn confirm_shift(
         &mut self,
         plan: &ForecastPlan,
@@ -135,8 +135,7 @@ impl Forecaster {
     ) {
         let apart = self.expected_at(plan, time).map_or(delta, |expected| value.get() - expected);
         if apart.is_finite() && delta.is_finite() {
-            let moved = self.model.part_of_shift(delta, apart);
-            self.shift_level(plan, moved);
+            self.model.confirm_shift(delta, apart);
         }
     }
 

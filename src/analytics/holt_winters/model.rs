@@ -64,7 +64,7 @@ pub(super) struct Model {
     /// Not with `initial`: these runs keep the textbook's intervals.
     #[serde(rename = "i", default, skip_serializing_if = "Option::is_none")]
     calibration: Option<Box<Calibration>>,
-    /// The rest of a level shift, taken when it has lasted for a season.
+    /// The level shift of late.
     #[serde(rename = "s", default, skip_serializing_if = "Option::is_none")]
     shifted: Option<Shifted>,
     /// Where the season rests.
@@ -75,7 +75,7 @@ pub(super) struct Model {
     signed: bool,
 }
 
-/// A level shift of which only a part has been taken.
+/// A level shift that has not lasted for a season yet.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 struct Shifted {
     /// `slots` at which the rest is taken.
@@ -84,7 +84,16 @@ struct Shifted {
     /// By how much at most, in the series' unit.
     #[serde(rename = "d")]
     rest: f64,
+    /// `slots` at which it was confirmed.
+    #[serde(rename = "f", default)]
+    since: u64,
+    /// By how much it was more than expected, with those the same way that it followed.
+    #[serde(rename = "w", default)]
+    whole: f64,
 }
+
+/// A shift of which the forecast lacks no more than this share was expected.
+const EXPECTED: f64 = 0.2;
 
 /// How much of a confirmed shift is taken at once. Machines stop and start again: a level that
 /// has moved may be back tomorrow, or never. Half errs by half either way.
@@ -743,47 +752,77 @@ impl Model {
         }
     }
 
-    /// How much of a shift by `delta` is taken now, when the next reading lies `apart` from its forecast; the rest waits.
-    ///
-    /// All of one that takes back the one before, and of any before the models run.
-    pub(super) fn part_of_shift(&mut self, delta: f64, apart: f64) -> f64 {
+    /// A level shift by `delta` was confirmed, and the next reading lies `apart` from its forecast. The states move by a
+    /// part of what was not expected, by all of it when that takes back the shift before, or no model runs yet. What was
+    /// seen stays as it was seen until the shift has lasted for a season: a machine that is on by day would else have
+    /// its nights moved to the level of its days, and back, and no season left to be found.
+    pub(super) fn confirm_shift(&mut self, delta: f64, apart: f64) {
         let moved = apart.clamp(delta.min(0.0), delta.max(0.0));
-        let returns = self.shifted.take().is_some_and(|before| before.rest * moved < 0.0);
-        if returns || matches!(self.stage, Stage::Start { .. }) {
-            return moved;
+        if moved.abs() <= EXPECTED * delta.abs() {
+            return;
         }
-        let due = self.slots.saturating_add(Contest::block(self.seasons[0]) as u64);
-        self.shifted = Some(Shifted { due, rest: (1.0 - SHIFT_SHARE) * moved });
-        SHIFT_SHARE * moved
+        let before = self.shifted.take();
+        let returns = before.is_some_and(|before| before.whole * moved < 0.0);
+        let now =
+            if returns || matches!(self.stage, Stage::Start { .. }) { 1.0 } else { SHIFT_SHARE };
+        self.move_states(|value| *value = (*value + now * moved).clamp(-VALUE_MAX, VALUE_MAX));
+        if !returns {
+            let due = self.slots.saturating_add(Contest::block(self.seasons[0]) as u64);
+            let whole = moved + before.map_or(0.0, |before| before.whole);
+            self.shifted =
+                Some(Shifted { due, rest: (1.0 - now) * moved, since: self.slots, whole });
+        }
     }
 
-    /// After `slot` of mean `y`: takes the rest of a shift that has lasted, as far as the model has not followed it by itself.
+    /// After `slot` of mean `y`: takes the rest of a shift that has lasted, as far as the model has not followed it by itself,
+    /// and moves what was seen before it to the level that it has since.
     fn settle(&mut self, slot: Slot<'_>, y: f64) {
         let slots = self.slots;
         let Some(shifted) = self.shifted.take_if(|shifted| shifted.due <= slots) else { return };
-        let Stage::Running(running) = &self.stage else { return };
-        // Of the same phase as the slot that closed, a season on: what is left of the difference.
-        let m = running.last.len() as i64;
-        let apart = y - running.settled(slot.after(m));
-        if apart.is_finite() {
-            let moved = apart.clamp(shifted.rest.min(0.0), shifted.rest.max(0.0));
-            self.shift(|value| *value = (*value + moved).clamp(-VALUE_MAX, VALUE_MAX));
+        if let Stage::Running(running) = &self.stage {
+            // Of the same phase as the slot that closed, a season on: what is left of the difference.
+            let m = running.last.len() as i64;
+            let apart = y - running.settled(slot.after(m));
+            if apart.is_finite() {
+                let moved = apart.clamp(shifted.rest.min(0.0), shifted.rest.max(0.0));
+                self.move_states(|value| *value = (*value + moved).clamp(-VALUE_MAX, VALUE_MAX));
+            }
         }
+        let block = Contest::block(self.seasons[0]);
+        let since = usize::try_from(slots - shifted.since.min(slots)).unwrap_or(usize::MAX);
+        let lasting = |before: Option<f64>| {
+            let by = before.map_or(shifted.whole, |before| y - before);
+            by.clamp(shifted.whole.min(0.0), shifted.whole.max(0.0))
+        };
+        if let Stage::Start { history, .. } = &mut self.stage {
+            // The slot that closed is its last.
+            let end = history.len().saturating_sub(1);
+            let by = lasting(end.checked_sub(block).and_then(|at| history[at]));
+            let older = history.iter_mut().take(end.saturating_sub(since)).flatten();
+            older.for_each(|value| *value = (*value + by).clamp(-VALUE_MAX, VALUE_MAX));
+        }
+        let by = lasting(self.ring.len().checked_sub(block).and_then(|at| self.ring.get(at)));
+        self.ring.move_first(self.ring.len().saturating_sub(since), by);
     }
 
     /// Changes everything that was seen and learned of the level by `shift`. Not the naive forecast, and not
     /// what was said before: both are what the model is measured by.
     pub(super) fn shift(&mut self, shift: impl Fn(&mut f64)) {
+        self.ring.shift(&shift);
+        if let Stage::Start { history, .. } = &mut self.stage {
+            history.iter_mut().flatten().for_each(&shift);
+        }
+        self.move_states(shift);
+    }
+
+    /// The same but for what was seen.
+    fn move_states(&mut self, shift: impl Fn(&mut f64)) {
         if let Some(calibration) = &mut self.calibration {
             calibration.shift(&shift);
         }
-        self.ring.shift(&shift);
         self.rest.doubt();
         match &mut self.stage {
-            Stage::Start { level, history } => {
-                level.iter_mut().for_each(&shift);
-                history.iter_mut().flatten().for_each(&shift);
-            }
+            Stage::Start { level, .. } => level.iter_mut().for_each(&shift),
             Stage::Running(running) => {
                 for member in &mut running.members {
                     let mut level = member.spec.outward(member.components.level);

@@ -56,6 +56,20 @@ impl Ring {
         shift(&mut self.reference);
     }
 
+    /// Moves the oldest `count` slots.
+    pub fn move_first(&mut self, count: usize, by: f64) {
+        for value in self.values.iter_mut().take(count).filter(|value| **value != MISSING) {
+            let moved = f64::from(*value) + by;
+            *value = moved.clamp(-DIFFERENCE_MAX, DIFFERENCE_MAX) as f32;
+        }
+    }
+
+    /// The slot at that place, the oldest first; `None`: missing.
+    pub fn get(&self, at: usize) -> Option<f64> {
+        let value = self.values.get(at).filter(|value| **value != MISSING)?;
+        Some(self.reference + f64::from(*value))
+    }
+
     /// Oldest first; NaN: missing.
     pub fn to_vec(&self) -> Vec<f64> {
         let outward =

@@ -106,7 +106,7 @@ impl UnitState {
             && !gated
         {
             if let Verdict::Shift { delta, .. } = update.verdict {
-                forecaster.confirm_shift(plan, time, signal, delta);
+                forecaster.confirm_shift(plan, time, update.level_after(signal, delta), delta);
             }
             if let Some(slots) = forecaster.observe(plan, time, signal) {
                 effects.slot_closed = true;

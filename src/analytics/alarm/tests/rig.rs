@@ -61,7 +61,8 @@ impl Rig {
         }
         if !matches!(update.verdict, Verdict::Gated) {
             if let Verdict::Shift { delta, .. } = update.verdict {
-                self.forecaster.shift_level(&self.forecast_plan, delta);
+                let level = update.level_after(value, delta);
+                self.forecaster.confirm_shift(&self.forecast_plan, time, level, delta);
             }
             if let Some(slots) = self.forecaster.observe(&self.forecast_plan, time, value) {
                 self.detectors.slot(&self.plan, &slots, time, &mut self.events);
