@@ -135,7 +135,9 @@ impl Forecaster {
     ) {
         let apart = self.expected_at(plan, time).map_or(delta, |expected| value.get() - expected);
         if apart.is_finite() && delta.is_finite() {
-            self.model.confirm_shift(delta, apart);
+            // The open slot has then only readings from before.
+            let between = time.nanos() >= self.slot_end;
+            self.model.confirm_shift(delta, apart, between);
         }
     }
 

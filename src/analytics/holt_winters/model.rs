@@ -755,8 +755,9 @@ impl Model {
     /// A level shift by `delta` was confirmed, and the next reading lies `apart` from its forecast. The states move by a
     /// part of what was not expected, by all of it when that takes back the shift before, or no model runs yet. What was
     /// seen stays as it was seen until the shift has lasted for a season: a machine that is on by day would else have
-    /// its nights moved to the level of its days, and back, and no season left to be found.
-    pub(super) fn confirm_shift(&mut self, delta: f64, apart: f64) {
+    /// its nights moved to the level of its days, and back, and no season left to be found. `between`: the open slot is from
+    /// before the shift.
+    pub(super) fn confirm_shift(&mut self, delta: f64, apart: f64, between: bool) {
         let moved = apart.clamp(delta.min(0.0), delta.max(0.0));
         if moved.abs() <= EXPECTED * delta.abs() {
             return;
@@ -767,10 +768,12 @@ impl Model {
             if returns || matches!(self.stage, Stage::Start { .. }) { 1.0 } else { SHIFT_SHARE };
         self.move_states(|value| *value = (*value + now * moved).clamp(-VALUE_MAX, VALUE_MAX));
         if !returns {
-            let due = self.slots.saturating_add(Contest::block(self.seasons[0]) as u64);
+            let since = self.slots.saturating_add(u64::from(between));
+            // A season on from the last slot before it.
+            let season = Contest::block(self.seasons[0]) as u64;
+            let due = since.saturating_add(season.saturating_sub(1));
             let whole = moved + before.map_or(0.0, |before| before.whole);
-            self.shifted =
-                Some(Shifted { due, rest: (1.0 - now) * moved, since: self.slots, whole });
+            self.shifted = Some(Shifted { due, rest: (1.0 - now) * moved, since, whole });
         }
     }
 

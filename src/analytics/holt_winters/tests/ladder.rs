@@ -297,6 +297,36 @@ fn a_confirmed_shift_is_believed_as_it_lasts() {
     assert!((mean(&returned) - 20.0).abs() < 0.3, "{}", mean(&returned));
 }
 
+/// Fits learn from what was seen: at the level of the day if that stays, as it was if it is back.
+#[test]
+fn what_was_seen_moves_once_a_shift_has_lasted() {
+    let plan = plan(|_| {});
+    let (shift, end) = (24 * 10, 24 * 14 + 1);
+    let seen = |back: i64| {
+        let mut forecaster = Forecaster::new();
+        let moved = |by: f64| move |h: i64| Some(daily(h) + by + 0.01 * (h % 7) as f64);
+        let confirm = |forecaster: &mut Forecaster, h: i64, by: f64, delta: f64| {
+            forecaster.confirm_shift(&plan, time(h * HOUR), finite(daily(h) + by), delta);
+        };
+        feed(&mut forecaster, &plan, 0..shift, moved(0.0));
+        confirm(&mut forecaster, shift, -10.0, -10.0);
+        feed(&mut forecaster, &plan, shift..back, moved(-10.0));
+        if back < end {
+            confirm(&mut forecaster, back, 0.0, 10.0);
+            feed(&mut forecaster, &plan, back..end, moved(0.0));
+        }
+        forecaster.take_fit_job(&plan, 0).expect("after two weeks").values
+    };
+    let all_near = |values: &[f64], by: f64| {
+        (0..).zip(values).all(|(h, value)| (value - daily(h) - by).abs() < 0.2)
+    };
+    let lasted = seen(end);
+    assert!(all_near(&lasted, -10.0), "{lasted:?}");
+    let returned = seen(shift + 9);
+    let before = usize::try_from(shift).unwrap();
+    assert!(all_near(&returned[..before], 0.0), "{returned:?}");
+}
+
 #[test]
 fn without_a_season_a_line_is_followed() {
     for (trend, model) in [(Trend::None, "ses"), (Trend::Additive, "holt"), (Trend::Damped, "holt")]
