@@ -346,6 +346,7 @@ impl Panes {
             return;
         }
         let from = closed.len();
+        // What `Vec::extract_if` does; few are open.
         let mut at = 0;
         while let Some(pane) = self.open.get(at) {
             if leaves(pane) {

@@ -84,7 +84,7 @@ struct Shifted {
     /// By how much at most, in the series' unit.
     #[serde(rename = "d")]
     rest: f64,
-    /// `slots` at which it was confirmed.
+    /// Number, as in `slots`, of the first slot that is not from before it.
     #[serde(rename = "f", default)]
     since: u64,
     /// By how much it was more than expected, with those the same way that it followed.
