@@ -43,6 +43,18 @@ fn a_machine_that_is_on_by_day_is_forecast() {
     }
 }
 
+/// A shift and another back, both within a slot: what they mean for its mean, the slot says.
+#[test]
+fn a_pump_that_runs_for_twenty_minutes_is_forecast() {
+    let power = |t: i64| if (360..380).contains(&(t % DAY / 60)) { 40.0 } else { 0.5 };
+    let mean = |t: i64| if t % DAY / 3600 == 6 { 0.5 + 39.5 / 3.0 } else { 0.5 };
+    for interval in [30, 60] {
+        let replayed = replay(&csv(interval, 14, 0.02, power), "", &[]);
+        let error = mean_error(&replayed, 5, mean);
+        assert!(error < 0.5, "each {interval} s: {error}");
+    }
+}
+
 /// One that stays moves the forecast, and is no part of the season afterwards.
 #[test]
 fn a_level_that_stays_moves_the_forecast() {

@@ -43,6 +43,7 @@ use serde::{Deserialize, Serialize};
 
 use super::calendar::{Slot, phase};
 use super::member::exp;
+use super::plan::VALUE_MAX;
 
 /// Forecasts of at most this many horizons are remembered.
 const KNOTS_MAX: usize = 7;
@@ -387,10 +388,10 @@ impl Calibration {
     }
 
     /// The level moved: what was issued for slots to come moves along. Bounds are to be learned anew.
-    pub fn shift(&mut self, shift: impl Fn(&mut f64)) {
+    pub fn shift(&mut self, by: f64) {
         match self.log {
             true => self.scales.fill(0.0),
-            false => self.means.iter_mut().for_each(shift),
+            false => self.means.iter_mut().for_each(|mean| *mean = (*mean + by).clamp(-VALUE_MAX, VALUE_MAX)),
         }
         (self.low, self.high, self.observed) = (Bound::default(), Bound::default(), 0);
     }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::model::Model;
+use super::model::{Model, Shift};
 use super::plan::{ForecastPlan, HORIZON_MAX, VALUE_MAX};
 use super::{Fit, FitJob, Forecast, SlotsClosed};
 use crate::reading::{EventTime, Finite};
@@ -101,59 +101,37 @@ impl Forecaster {
         closed
     }
 
-    /// Moves the level by `delta` (in the series' unit): a confirmed level shift. Call it before the
-    /// readings from after the shift are observed.
-    ///
-    /// Season, trend and the size of the errors stay. What was seen before the shift (the open
-    /// slot's readings so far, the history of the start) moves along, as if it had been seen at the new
-    /// level; not what the model is compared with, the naive forecast. A `delta` that is not finite is ignored.
-    pub fn shift_level(&mut self, _plan: &ForecastPlan, delta: f64) {
-        if !delta.is_finite() {
-            return;
-        }
-        let shift = |value: &mut f64| *value = (*value + delta).clamp(-VALUE_MAX, VALUE_MAX);
-        if self.count > 0 {
-            shift(&mut self.mean);
-        }
-        self.model.shift(shift);
-    }
-
-    /// [`shift_level`](Self::shift_level) by as much of `delta` as the forecast did not expect anyway. `value` at
-    /// `time` is the first reading past the shift that is to be observed.
+    /// Moves the level by as much of `delta` (in the series' unit), a confirmed level shift, as the forecast did not
+    /// expect anyway. Season, trend and the size of the errors stay. `level` is the filter's at `time`, that of the first
+    /// reading past the shift that is to be observed. A `delta` that is not finite is ignored.
     ///
     /// A filter of the level alone takes a steep rise at the same hour of each day for a shift. The season has
-    /// it already: moved by `delta`, the forecast would rise twice, and fall short of the evening.
+    /// it already: moved by `delta`, the forecast would rise twice, and fall short of the evening. So the first whole slot
+    /// behind the shift decides, unless the shift has outlasted one already.
     ///
     /// Half of it is taken at once, the rest when it has lasted for a season (without one 12 slots), and then
-    /// what was seen before moves along; a shift that takes back one that has not lasted is taken whole.
+    /// what was seen before moves along; a shift that takes back one that has not lasted puts the level back.
     pub fn confirm_shift(
         &mut self,
         plan: &ForecastPlan,
         time: EventTime,
-        value: Finite,
+        level: Finite,
         delta: f64,
     ) {
-        let apart = self.expected_at(plan, time).map_or(delta, |expected| value.get() - expected);
-        if apart.is_finite() && delta.is_finite() {
-            // The open slot has then only readings from before.
-            let between = time.nanos() >= self.slot_end;
-            self.model.confirm_shift(delta, apart, between);
-        }
-    }
-
-    /// What is forecast for the slot of `time`, at most two seasons (or 48 slots) ahead.
-    fn expected_at(&self, plan: &ForecastPlan, time: EventTime) -> Option<f64> {
-        if self.slot_end == NEVER || !self.model.fits(plan) {
-            return None;
+        if self.slot_end == NEVER || !self.model.fits(plan) || !delta.is_finite() {
+            return;
         }
         let open = self.slot_end.div_euclid(plan.step) - 1;
         let ahead = usize::try_from(time.nanos().div_euclid(plan.step) - open).unwrap_or(0);
-        if ahead >= (2 * plan.season_length()).max(48) {
-            return None;
+        let slots = self.model.slots();
+        // Behind the open slot that one has only readings from before.
+        let since = slots.saturating_add(u64::from(ahead > 0));
+        let shift = Shift { delta, since, whole: slots.saturating_add(1) };
+        if (2..(2 * plan.season_length()).max(48)).contains(&ahead) {
+            self.model.follow_shift(plan, (plan.slot(open), ahead), level.get(), shift);
+        } else {
+            self.model.expect_shift(shift);
         }
-        let mut expected = None;
-        self.model.project(plan, plan.slot(open), ahead + 1, |mean, _| expected = Some(mean))?;
-        expected.filter(|expected| expected.is_finite())
     }
 
     /// Forecast of the plan's horizon; see [`forecast_steps`](Self::forecast_steps).

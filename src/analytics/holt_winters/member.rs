@@ -196,8 +196,13 @@ impl Member {
 
     /// Forecast of `slot` (the next) without its residual, in the series' unit.
     pub fn settled(&self, slot: Slot<'_>) -> f64 {
+        self.spec.outward(self.settled_inward(slot))
+    }
+
+    /// The same in the model's scale.
+    pub fn settled_inward(&self, slot: Slot<'_>) -> f64 {
         let at = self.components.season.walk(slot).at();
-        self.spec.outward(self.components.settled_at(&self.spec.parameters, at))
+        self.components.settled_at(&self.spec.parameters, at)
     }
 
     /// Lengths of the seasons.

@@ -51,11 +51,6 @@ impl Ring {
         self.values.len()
     }
 
-    /// Changes all that was seen.
-    pub fn shift(&mut self, shift: impl Fn(&mut f64)) {
-        shift(&mut self.reference);
-    }
-
     /// Moves the oldest `count` slots.
     pub fn move_first(&mut self, count: usize, by: f64) {
         for value in self.values.iter_mut().take(count).filter(|value| **value != MISSING) {
@@ -124,7 +119,7 @@ mod tests {
         let bytes = serde_cbor::to_vec(&ring).unwrap();
         assert!(bytes.len() < 40, "{}", bytes.len());
         assert_eq!(crate::cbor::from_slice::<Ring>(&bytes).unwrap(), ring);
-        ring.shift(|v| *v += 5.0);
+        ring.move_first(1, 5.0);
         assert!((ring.to_vec()[0] - 1e9 - 5.6).abs() < 1e-6);
         ring.push(4, Some(1e300));
         assert_eq!(ring.to_vec(), [1e300]);

@@ -237,7 +237,7 @@ fn recovers_from_level_shifts_and_gaps() {
 
     let mut calibration = Calibration::new(24, 24);
     calibration.issued(UTC.slot(1), Z, false, &[(0.0, 1.0); 24]);
-    calibration.shift(|level| *level += 50.0);
+    calibration.shift(50.0);
     calibration.observe(UTC.slot(1), Some(50.5), NOMINAL);
     let stretch = calibration.knots[0].stretch;
     assert!(stretch[0] < 1.0 && stretch[1] < 1.0, "the interval moved with the level");

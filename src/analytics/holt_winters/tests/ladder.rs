@@ -220,26 +220,21 @@ fn intervals_widen_over_a_gap() {
 #[test]
 fn a_level_shift_moves_the_level_and_keeps_the_season() {
     let plan = plan(|_| {});
-    for seen in [5, 30, 24 * 10] {
+    for (seen, moved) in [(5, 100.0), (24 * 10, 50.0)] {
         let mut forecaster = Forecaster::new();
         feed(&mut forecaster, &plan, 0..seen, noisy_daily);
         let before = forecaster.forecast(&plan).unwrap();
-        forecaster.shift_level(&plan, 100.0);
+        // The open slot, `before.mean[0]`, is five hours back: the shift has lasted.
+        let (at, value) = (time((seen + 4) * HOUR), finite(before.mean[5] + 100.0));
+        forecaster.confirm_shift(&plan, at, value, 100.0);
         let after = forecaster.forecast(&plan).unwrap();
         for (a, b) in after.mean.iter().zip(&before.mean) {
-            assert!((a - b - 100.0).abs() < 1e-9, "{seen}: {a} {b}");
+            assert!((a - b - moved).abs() < 1e-9, "{seen}: {a} {b}");
         }
         let (a, b) = (half_widths(&after), half_widths(&before));
         assert!(a.iter().zip(&b).all(|(a, b)| (a - b).abs() < 1e-9));
-        // The history moved with it: what follows at the new level is no surprise.
-        feed(&mut forecaster, &plan, seen..24 * 12, |h| noisy_daily(h).map(|v| v + 100.0));
-        let forecast = forecaster.forecast(&plan).unwrap();
-        assert_eq!(forecast.model, "holt-winters");
-        assert!(half_widths(&forecast)[0] < 1.5, "{seen}: {}", half_widths(&forecast)[0]);
-        let (h, mean) = (24 * 12 - 1, forecast.mean[0]);
-        assert!((mean - 100.0 - daily(h)).abs() < 1.0, "{seen}: {mean}");
-        forecaster.shift_level(&plan, f64::NAN);
-        assert_eq!(forecaster.forecast(&plan).unwrap(), forecast);
+        forecaster.confirm_shift(&plan, at, value, f64::NAN);
+        assert_eq!(forecaster.forecast(&plan).unwrap(), after);
     }
 }
 
@@ -284,17 +279,30 @@ fn a_confirmed_shift_is_believed_as_it_lasts() {
         forecaster.confirm_shift(&plan, time(h * HOUR), finite(daily(h) + by), delta);
     };
     confirm(&mut forecaster, until, -10.0, -10.0);
+    // The slot that decides is still open.
+    feed(&mut forecaster, &plan, until..until + 1, |h| moved(h, -10.0));
+    assert!((mean(&forecaster) - 20.0).abs() < 0.3, "{}", mean(&forecaster));
+    feed(&mut forecaster, &plan, until + 1..until + 2, |h| moved(h, -10.0));
     assert!((mean(&forecaster) - 15.0).abs() < 0.3, "{}", mean(&forecaster));
-    let mut returned = forecaster.clone();
-    feed(&mut forecaster, &plan, until..until + 12, |h| moved(h, -10.0));
+    let (mut returned, mut unseen) = (forecaster.clone(), forecaster.clone());
+    feed(&mut forecaster, &plan, until + 2..until + 12, |h| moved(h, -10.0));
     assert!((mean(&forecaster) - 15.0).abs() < 0.3, "{}", mean(&forecaster));
     feed(&mut forecaster, &plan, until + 12..until + 30, |h| moved(h, -10.0));
     assert!((mean(&forecaster) - 10.0).abs() < 0.3, "{}", mean(&forecaster));
 
-    feed(&mut returned, &plan, until..until + 12, |h| moved(h, -10.0));
+    feed(&mut returned, &plan, until + 2..until + 12, |h| moved(h, -10.0));
     confirm(&mut returned, until + 12, 0.0, 10.0);
-    feed(&mut returned, &plan, until + 12..until + 60, |h| moved(h, 0.0));
+    feed(&mut returned, &plan, until + 12..until + 14, |h| moved(h, 0.0));
     assert!((mean(&returned) - 20.0).abs() < 0.3, "{}", mean(&returned));
+    feed(&mut returned, &plan, until + 14..until + 60, |h| moved(h, 0.0));
+    assert!((mean(&returned) - 20.0).abs() < 0.3, "{}", mean(&returned));
+
+    // The filter, which has become unsure, does not confirm the way back: three slots do.
+    feed(&mut unseen, &plan, until + 2..until + 9, |h| moved(h, -10.0));
+    feed(&mut unseen, &plan, until + 9..until + 12, |h| moved(h, 0.0));
+    assert!((mean(&unseen) - 15.0).abs() < 0.3, "{}", mean(&unseen));
+    feed(&mut unseen, &plan, until + 12..until + 60, |h| moved(h, 0.0));
+    assert!((mean(&unseen) - 20.0).abs() < 0.3, "{}", mean(&unseen));
 }
 
 /// Fits learn from what was seen: at the level of the day if that stays, as it was if it is back.
@@ -503,10 +511,9 @@ fn apply(forecaster: &mut Forecaster, plan: &ForecastPlan, now: &mut i64, action
                 assert!(forecaster.offer(fit));
             }
         }
-        Action::Shift(delta) if *now % (2 * SECOND) < SECOND => {
+        Action::Shift(delta) => {
             forecaster.confirm_shift(plan, time(*now), finite(delta / 2.0), *delta);
         }
-        Action::Shift(delta) => forecaster.shift_level(plan, *delta),
     }
 }
 
