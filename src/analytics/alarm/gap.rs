@@ -20,8 +20,9 @@ const TIMES_LONGEST: f64 = 2.0;
 const LEAST: f64 = 10.0;
 /// The limit takes logarithms, and moves slowly.
 const RECOMPUTED_EVERY: u8 = 16;
-/// What the longest interval loses with each further one.
-const FADE: f64 = 1.0 - 3e-4;
+/// In so many seconds of attended time, a month, the longest interval is forgotten: a machine that is off at night, or on
+/// Sundays, may be read each second.
+const MEMORY: f64 = 30.0 * 86_400.0;
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Gap {
@@ -85,7 +86,8 @@ impl Gap {
         let most = if self.mean > 0.0 { 10.0 * self.mean } else { seconds };
         self.mean += (seconds.min(most) - self.mean) / n;
         let most = if self.longest > 0.0 { 2.0 * TIMES_LONGEST * self.longest } else { seconds };
-        self.longest = (self.longest * FADE).max(seconds.min(most));
+        let kept = 1.0 - (seconds / MEMORY).min(1.0);
+        self.longest = (self.longest * kept).max(seconds.min(most));
         self.tail.observe(seconds, seconds);
         self.since = (self.since + 1) % RECOMPUTED_EVERY;
         if self.since == 0 || self.tail.seen() <= WARM_UP {

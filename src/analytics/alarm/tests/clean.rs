@@ -47,3 +47,19 @@ fn clean_series_raise_hardly_any_alarm() {
         }
     }
 }
+
+/// Read each 20 seconds, off at night: learned in a week of nights, and not forgotten over the day.
+#[test]
+fn a_device_that_is_off_at_night_is_no_gap_for_ever() {
+    let mut rig = Rig::new();
+    let mut random = Random::new(1);
+    for day in 0..14 {
+        for reading in 0..10 * 180 {
+            let seconds = f64::from(day) * DAY + 20.0 * f64::from(reading);
+            rig.reading(seconds, 20.0 + random.normal());
+        }
+    }
+    let gaps = |from: f64| rig.begun(from).into_iter().filter(|alarm| *alarm == "gap").count();
+    assert!((3..=6).contains(&gaps(0.0)), "{}", gaps(0.0));
+    assert_eq!(gaps(7.0 * DAY), 0);
+}
