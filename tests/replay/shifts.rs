@@ -36,7 +36,7 @@ fn mean_error(replayed: &Replayed, first: i64, value: impl Fn(i64) -> f64) -> f6
 #[test]
 fn a_machine_that_is_on_by_day_is_forecast() {
     let on = |t: i64| if (9..18).contains(&(t % DAY / 3600)) { 80.0 } else { 20.0 };
-    for (interval, sd) in [(60, 1.0), (300, 0.1), (300, 1.0), (300, 5.0)] {
+    for (interval, sd) in [(60, 1.0), (300, 0.1), (300, 1.0), (300, 5.0), (3600, 1.0)] {
         let replayed = replay(&csv(interval, 14, sd, on), "", &[]);
         let error = mean_error(&replayed, 5, on);
         assert!(error < 0.5 + 0.2 * sd, "each {interval} s, noise {sd}: {error}");
@@ -53,6 +53,21 @@ fn a_pump_that_runs_for_twenty_minutes_is_forecast() {
         let error = mean_error(&replayed, 5, mean);
         assert!(error < 0.5, "each {interval} s: {error}");
     }
+}
+
+/// The filter has taken them: so does the forecast, which would have holes in each slot of an hour else.
+#[test]
+fn readings_held_until_the_shift_is_confirmed_are_slots() {
+    let judged = |by: f64| {
+        let value = |t: i64| if t < 8 * DAY + 34_000 { 20.0 } else { 20.0 + by };
+        let replayed = replay(&csv(3600, 10, 0.5, value), "", &[]);
+        let mut row = replayed.summary.lines().filter_map(|line| line.strip_prefix("d/m"));
+        let n = row.next().unwrap().split_whitespace().nth(1).unwrap().to_owned();
+        (n, replayed.summary.contains("1 level shifts"))
+    };
+    let (all, unshifted) = judged(0.0);
+    assert!(!unshifted);
+    assert_eq!(judged(60.0), (all, true));
 }
 
 /// One that stays moves the forecast, and is no part of the season afterwards.

@@ -391,7 +391,10 @@ impl Calibration {
     pub fn shift(&mut self, by: f64) {
         match self.log {
             true => self.scales.fill(0.0),
-            false => self.means.iter_mut().for_each(|mean| *mean = (*mean + by).clamp(-VALUE_MAX, VALUE_MAX)),
+            false => self
+                .means
+                .iter_mut()
+                .for_each(|mean| *mean = (*mean + by).clamp(-VALUE_MAX, VALUE_MAX)),
         }
         (self.low, self.high, self.observed) = (Bound::default(), Bound::default(), 0);
     }

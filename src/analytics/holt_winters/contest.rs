@@ -6,8 +6,10 @@ use serde::{Deserialize, Serialize};
 const SEASONS_MIN: f64 = 3.0;
 /// Seasons after which a comparison counts 1/e of a new one.
 const MEMORY_SEASONS: f64 = 10.0;
-/// The model gives way when its errors are this many times those of the naive forecast …
+/// The model gives way when at a block's end its errors are this many times those of the naive forecast …
 const LOST: f64 = 1.02;
+/// … or within it this many times, as when a machine's hours have changed …
+const LOST_SOON: f64 = 1.2;
 /// … and comes back below this: between the two nothing changes, so that it does not flap.
 const WON: f64 = 0.97;
 /// Slots of a block without a season.
@@ -44,7 +46,7 @@ impl Contest {
         if season_length == 0 { PLAIN } else { season_length }
     }
 
-    /// Counts an observed slot. `naive`: the slot one season before; without a season it is not asked.
+    /// Counts an observed slot, by which the model may come back. `naive`: the slot one season before; without a season it is not asked.
     pub fn observe(&mut self, season_length: usize, slot: i64, y: f64, naive: Option<f64>) {
         let said = usize::try_from(slot - self.origin).ok().and_then(|h| self.ahead.get(h));
         let naive = if season_length == 0 { Some(self.held) } else { naive };
@@ -54,6 +56,15 @@ impl Contest {
         self.model = (self.model * memory + (y - said).abs()).min(f64::MAX);
         self.naive = (self.naive * memory + (y - naive).abs()).min(f64::MAX);
         self.weight = self.weight * memory + 1.0;
+        if self.yields {
+            self.yields = self.model > self.naive * WON;
+        } else if self.is_known(season_length) {
+            self.yields = self.model > self.naive * LOST_SOON;
+        }
+    }
+
+    fn is_known(&self, season_length: usize) -> bool {
+        self.weight >= SEASONS_MIN * Contest::block(season_length) as f64 * 0.75
     }
 
     /// True when the block is over once `slot` is.
@@ -69,8 +80,8 @@ impl Contest {
         last: f64,
         points: impl Iterator<Item = f64>,
     ) {
-        if self.weight >= SEASONS_MIN * Contest::block(season_length) as f64 * 0.75 {
-            self.yields = self.model > self.naive * if self.yields { WON } else { LOST };
+        if self.is_known(season_length) && !self.yields {
+            self.yields = self.model > self.naive * LOST;
         }
         self.origin = next;
         self.held = last;
@@ -106,6 +117,10 @@ mod tests {
         assert!(contest.yields, "not at once");
         run(&mut contest, 8..40, 0.0);
         assert!(!contest.yields);
+        // Its machine's hours have changed: within the day.
+        run(&mut contest, 40..80, 0.0);
+        contest.observe(4, 320, 70.0, Some(69.0));
+        assert!(contest.yields);
         // As good as the naive forecast: no reason to change.
         let mut contest = Contest::default();
         run(&mut contest, 0..100, 1.0);

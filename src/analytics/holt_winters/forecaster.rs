@@ -1,14 +1,18 @@
 //! From readings to slots, from the model to forecasts: the state of one series.
 
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
 
-use super::model::{Model, Shift};
+use super::model::Model;
 use super::plan::{ForecastPlan, HORIZON_MAX, VALUE_MAX};
 use super::{Fit, FitJob, Forecast, SlotsClosed};
 use crate::reading::{EventTime, Finite};
 
 /// Slot end of a forecaster that has seen nothing: every time lies past it.
 const NEVER: i64 = i64::MIN;
+
+/// Readings of a level shift further behind the open slot than this many slots do not say what it means.
+const SHIFT_AHEAD_MAX: usize = 48;
 
 /// The forecaster of one series: the open slot (small, touched by every reading) and the model
 /// behind it (touched once a slot).
@@ -101,36 +105,37 @@ impl Forecaster {
         closed
     }
 
-    /// Moves the level by as much of `delta` (in the series' unit), a confirmed level shift, as the forecast did not
-    /// expect anyway. Season, trend and the size of the errors stay. `level` is the filter's at `time`, that of the first
-    /// reading past the shift that is to be observed. A `delta` that is not finite is ignored.
+    /// The filter has confirmed a level shift by `delta` (in the series' unit) of which `readings`, to be observed next, are the
+    /// first. One that is not finite is ignored.
     ///
     /// A filter of the level alone takes a steep rise at the same hour of each day for a shift. The season has
-    /// it already: moved by `delta`, the forecast would rise twice, and fall short of the evening. So the first whole slot
-    /// behind the shift decides, unless the shift has outlasted one already.
+    /// it already: moved by `delta`, the forecast would rise twice, and fall short of the evening. So slots behind
+    /// the shift decide how much of it was not expected: those of the readings, where each has one of its own, else the first
+    /// whole one to come. By that the level moves. Season, trend and the size of the errors stay.
     ///
     /// Half of it is taken at once, the rest when it has lasted for a season (without one 12 slots), and then
     /// what was seen before moves along; a shift that takes back one that has not lasted puts the level back.
     pub fn confirm_shift(
         &mut self,
         plan: &ForecastPlan,
-        time: EventTime,
-        level: Finite,
+        readings: &[(EventTime, Finite)],
         delta: f64,
     ) {
+        let Some((since, _)) = readings.first() else { return };
         if self.slot_end == NEVER || !self.model.fits(plan) || !delta.is_finite() {
             return;
         }
         let open = self.slot_end.div_euclid(plan.step) - 1;
-        let ahead = usize::try_from(time.nanos().div_euclid(plan.step) - open).unwrap_or(0);
-        let slots = self.model.slots();
-        // Behind the open slot that one has only readings from before.
-        let since = slots.saturating_add(u64::from(ahead > 0));
-        let shift = Shift { delta, since, whole: slots.saturating_add(1) };
-        if (2..(2 * plan.season_length()).max(48)).contains(&ahead) {
-            self.model.follow_shift(plan, (plan.slot(open), ahead), level.get(), shift);
-        } else {
-            self.model.expect_shift(shift);
+        let at = |(time, value): &(EventTime, Finite)| {
+            let ahead = time.nanos().div_euclid(plan.step) - open;
+            let ahead = usize::try_from(ahead).ok()?;
+            ((1..SHIFT_AHEAD_MAX).contains(&ahead)).then_some((ahead, value.get()))
+        };
+        let seen: Option<SmallVec<[_; 5]>> = readings.iter().map(at).collect();
+        match seen.filter(|seen| seen.is_sorted_by(|a, b| a.0 < b.0)) {
+            Some(seen) => self.model.take_shift(plan, plan.slot(open), &seen, delta),
+            // Without a reading behind the shift the open slot is from before it.
+            None => self.model.expect_shift(delta, since.nanos() >= self.slot_end),
         }
     }
 

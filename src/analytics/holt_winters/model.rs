@@ -11,8 +11,7 @@ use std::collections::VecDeque;
 use serde::{Deserialize, Serialize};
 
 use self::running::Running;
-pub(super) use self::shift::Shift;
-use self::shift::Shifted;
+use self::shift::{Shift, Shifted};
 use super::calendar::Slot;
 use super::calibration::Calibration;
 use super::contest::Contest;

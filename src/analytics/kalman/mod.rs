@@ -73,7 +73,7 @@ pub use vector::{VectorFilter, VectorPlan, VectorUpdate, VectorVerdict};
 
 use self::belief::Belief;
 use self::linear::Innovation;
-use crate::reading::{EventTime, Finite, SECOND};
+use crate::reading::{EventTime, SECOND};
 
 /// What became of a reading.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -113,12 +113,6 @@ impl Update {
         innovation_variance: None,
         nis: None,
     };
-
-    /// The level that a shift by `delta` has brought, with the reading that confirmed it: the filter's, of several readings.
-    pub fn level_after(&self, reading: Finite, delta: f64) -> Finite {
-        let level = self.innovation.map(|innovation| reading.get() - innovation + delta);
-        level.and_then(Finite::new).unwrap_or(reading)
-    }
 
     fn judged(verdict: Verdict, innovation: Innovation, nis: f64) -> Update {
         Update {

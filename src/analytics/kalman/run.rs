@@ -1,9 +1,14 @@
 //! The run of rejected readings from which a level shift is told.
 
+use smallvec::SmallVec;
+
 use crate::reading::{EventTime, Finite};
 
 /// So many rejections in a row on one side are a level shift.
 pub(super) const SHIFT_AFTER: usize = 5;
+
+/// Of a level shift's, all but the last; that one has room.
+pub type Held = SmallVec<[(EventTime, Finite); SHIFT_AFTER]>;
 
 /// Readings rejected in a row, all on the same side. Never longer than [`SHIFT_AFTER`].
 #[derive(Clone, Copy, Debug)]

@@ -8,7 +8,7 @@ use super::linear::Innovation;
 use super::moments::{self, READINGS_MAX};
 use super::outlier::{huber_weight, weighted};
 use super::plan::{Dynamics, KalmanPlan, Noise};
-use super::run::{Run, SHIFT_AFTER};
+use super::run::{Held, Run, SHIFT_AFTER};
 use super::tuning::Tuning;
 use super::{Belief, Estimate, Update, Verdict, seconds, wire};
 use crate::analytics::settings::KalmanModel;
@@ -150,6 +150,12 @@ impl Kalman {
         let update = self.step(plan, &noise, plan.gate, time, value);
         self.watch(&update);
         update
+    }
+
+    /// The rejected readings which the next one may confirm as a level shift.
+    pub fn held(&self) -> Held {
+        let run = self.run.readings();
+        if run.len() + 1 == SHIFT_AFTER { Held::from_slice(run) } else { Held::new() }
     }
 
     fn watch(&mut self, update: &Update) {

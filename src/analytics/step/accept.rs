@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use smallvec::SmallVec;
+
 use super::effects::outlook;
 use super::plan::filters;
 use super::state::Last;
@@ -56,6 +58,7 @@ impl UnitState {
             Kind::Gauge | Kind::State => Some(value),
             Kind::Counter => step.and_then(|step| step.rate(since)),
         };
+        let held = self.kalman.held();
         let update = match signal {
             Some(signal) if filters(kind, plan) => self.kalman.update(&plan.kalman, time, signal),
             _ => Update::UNJUDGED,
@@ -99,34 +102,25 @@ impl UnitState {
         if let Verdict::Shift { .. } = update.verdict {
             self.counts.shifts += 1;
         }
-        let mut slot_closed = false;
-        let mut closed = None;
-        if let (Some(forecaster), Some(plan), Some(signal)) =
-            (&mut self.forecaster, &plan.forecast, signal)
+        let mut closed = SmallVec::new();
+        if let Some(signal) = signal
             && !gated
         {
-            if let Verdict::Shift { delta, .. } = update.verdict {
-                forecaster.confirm_shift(plan, time, update.level_after(signal, delta), delta);
+            let mut taken = held;
+            taken.push((time, signal));
+            match update.verdict {
+                // The filter has taken them all.
+                Verdict::Shift { delta, .. } => self.confirm_shift(plan, &taken, delta),
+                _ => drop(taken.drain(..taken.len() - 1)),
             }
-            if let Some(slots) = forecaster.observe(plan, time, signal) {
-                effects.slot_closed = true;
-                slot_closed = true;
-                closed = Some(slots);
-                if let Some(details) = &mut effects.details {
-                    details.slots.push(slots);
-                    if let Some(origins) = &effects.origins {
-                        details.outlooks.extend(outlook(forecaster, plan, &slots, origins));
-                    }
-                }
-                if let Some(job) = forecaster.take_fit_job(plan, context.stagger) {
-                    self.begin_fit(Job::Forecast(Box::new(job)), context.fits, effects);
-                }
+            for reading in taken {
+                self.observe_slot(plan, context, reading, effects, &mut closed);
+            }
+            if !closed.is_empty() {
+                self.look_ahead(plan, time, signal, effects);
             }
         }
-        if slot_closed && let Some(signal) = signal {
-            self.look_ahead(plan, time, signal, effects);
-        }
-        self.detect(plan, context, (time, signal, &update, closed.as_ref()), kind, effects);
+        self.detect(plan, context, (time, signal, &update, &closed), kind, effects);
         let rate = signal.filter(|_| kind == Kind::Counter);
         self.last = Some(Last { time, value, rate, update: Some(update) });
         self.severed = false;
@@ -141,12 +135,42 @@ impl UnitState {
         }
     }
 
+    fn confirm_shift(&mut self, plan: &Plan, readings: &[(EventTime, Finite)], delta: f64) {
+        if let (Some(forecaster), Some(plan)) = (&mut self.forecaster, &plan.forecast) {
+            forecaster.confirm_shift(plan, readings, delta);
+        }
+    }
+
+    /// The forecaster sees a reading that the filter has taken; what it closed.
+    fn observe_slot(
+        &mut self,
+        plan: &Plan,
+        context: &StepContext<'_>,
+        (time, signal): (EventTime, Finite),
+        effects: &mut Effects,
+        closed: &mut SmallVec<[SlotsClosed; 1]>,
+    ) {
+        let (Some(forecaster), Some(plan)) = (&mut self.forecaster, &plan.forecast) else { return };
+        let Some(slots) = forecaster.observe(plan, time, signal) else { return };
+        effects.slot_closed = true;
+        closed.push(slots);
+        if let Some(details) = &mut effects.details {
+            details.slots.push(slots);
+            if let Some(origins) = &effects.origins {
+                details.outlooks.extend(outlook(forecaster, plan, &slots, origins));
+            }
+        }
+        if let Some(job) = forecaster.take_fit_job(plan, context.stagger) {
+            self.begin_fit(Job::Forecast(Box::new(job)), context.fits, effects);
+        }
+    }
+
     /// The detectors look at a reading in order. Of a state they only see that it comes.
     pub(super) fn detect(
         &mut self,
         plan: &Plan,
         context: &StepContext<'_>,
-        (time, signal, update, closed): (EventTime, Option<Finite>, &Update, Option<&SlotsClosed>),
+        (time, signal, update, closed): (EventTime, Option<Finite>, &Update, &[SlotsClosed]),
         kind: Kind,
         effects: &mut Effects,
     ) {
@@ -155,7 +179,7 @@ impl UnitState {
             self.detectors.heard(plan, attended, time, events);
             return;
         };
-        if let Some(slots) = closed {
+        for slots in closed {
             self.detectors.slot(plan, slots, time, events);
         }
         let reading = ReadingSeen { time, value, attended, update };

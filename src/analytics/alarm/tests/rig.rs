@@ -55,19 +55,25 @@ impl Rig {
         let nanos = (seconds * 1e9) as i64;
         let (time, value) = (EventTime::clamped(START + nanos), Finite::new(value).unwrap());
         self.attended = self.attended.max(nanos);
+        let held = self.kalman.held();
         let update = self.kalman.update(&self.kalman_plan, time, value);
         if let Some(fit) = self.kalman.take_fit_job(&self.kalman_plan).and_then(|job| job.run()) {
             self.kalman.offer(fit);
         }
-        if !matches!(update.verdict, Verdict::Gated) {
-            if let Verdict::Shift { delta, .. } = update.verdict {
-                let level = update.level_after(value, delta);
-                self.forecaster.confirm_shift(&self.forecast_plan, time, level, delta);
+        let mut taken = held.to_vec();
+        taken.push((time, value));
+        match update.verdict {
+            Verdict::Accepted => taken = vec![(time, value)],
+            Verdict::Gated => taken.clear(),
+            Verdict::Shift { delta, .. } => {
+                self.forecaster.confirm_shift(&self.forecast_plan, &taken, delta);
             }
-            if let Some(slots) = self.forecaster.observe(&self.forecast_plan, time, value) {
+        }
+        for (at, value) in taken {
+            let plan = &self.forecast_plan;
+            if let Some(slots) = self.forecaster.observe(plan, at, value) {
                 self.detectors.slot(&self.plan, &slots, time, &mut self.events);
             }
-            let plan = &self.forecast_plan;
             if self.fits
                 && let Some(fit) = self.forecaster.take_fit_job(plan, 0).and_then(|job| job.run())
             {
