@@ -10,10 +10,12 @@
 //!   without two weeks to judge, are left out and named.
 //! - Invented series like those of the M4 competition ([`corpus`]): OWA of one forecast of 48 steps at the end of each
 //!   ([`m4`]). With `--m4 FOLDER` those of CSV files instead, each series' last 48 values being the ones to forecast.
+//! - Invented machines that fail, are moved, change their hours ([`faults`]).
 //! - What a search for parameters costs, by model ([`cost`]).
 
 mod corpus;
 mod cost;
+mod faults;
 mod m4;
 mod recorded;
 
@@ -36,7 +38,7 @@ fn main() -> ExitCode {
             "--only" => only = arguments.next(),
             option if option.starts_with("--") => {
                 eprintln!(
-                    "usage: judge [FILE or FOLDER …] [--m4 FOLDER] [--seed N] [--only recorded|m4|cost]"
+                    "usage: judge [FILE or FOLDER …] [--m4 FOLDER] [--seed N] [--only recorded|m4|faults|cost]"
                 );
                 return ExitCode::from(2);
             }
@@ -56,6 +58,9 @@ fn main() -> ExitCode {
                 Some(folder) => m4::judge_files(folder)?,
                 None => m4::judge_invented(INVENTED, seed),
             }
+        }
+        if wanted("faults") {
+            faults::judge()?;
         }
         if wanted("cost") {
             cost::judge();

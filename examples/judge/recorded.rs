@@ -67,13 +67,17 @@ fn judge_after(readings: &[(EventTime, Finite)]) -> Result<i64, &'static str> {
 }
 
 /// What came of one series' forecasts.
-struct Judged {
-    evaluation: Evaluation,
+pub struct Judged {
+    pub evaluation: Evaluation,
     /// Numbers in forecasts that are not finite.
     unsound: u64,
 }
 
-fn run(readings: &[(EventTime, Finite)], after: i64) -> Result<Judged, ConfigError> {
+/// Runs a series, forecasts being judged from `after` nanoseconds behind its first reading on.
+///
+/// # Errors
+/// Settings that the engine refuses.
+pub fn run(readings: &[(EventTime, Finite)], after: i64) -> Result<Judged, ConfigError> {
     let mut player = Player::new(CoreConfig::default(), 3600 * SECOND, 4096)?;
     player.keep_outlooks(Origins { every: HOUR, steps: |_| STEPS });
     let mut judged = Judged { evaluation: Evaluation::default(), unsound: 0 };
