@@ -58,7 +58,7 @@ pub struct Detectors {
     /// Usual seconds between readings; 0: not known yet.
     #[serde(rename = "i")]
     interval: f64,
-    /// log10 of the return period (in readings) of the error of the slot just closed.
+    /// log10 of the return period (in readings) of the largest error of the slots just closed.
     #[serde(rename = "p")]
     pending: f64,
     #[serde(rename = "o")]
@@ -157,7 +157,8 @@ impl Detectors {
         let period = self.residual.slot(slot, time, settings, events);
         // In readings rather than slots.
         let count = f64::from(slot.count.max(1));
-        self.pending = if period > 1.0 { period + libm::log10(count) } else { 0.0 };
+        let period = if period > 1.0 { period + libm::log10(count) } else { 0.0 };
+        self.pending = self.pending.max(period);
     }
 
     /// Attended time has come to `attended`; `now`: the present as events tell it.

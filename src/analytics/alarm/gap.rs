@@ -20,7 +20,7 @@ const TIMES_LONGEST: f64 = 2.0;
 const LEAST: f64 = 10.0;
 /// The limit takes logarithms, and moves slowly.
 const RECOMPUTED_EVERY: u8 = 16;
-/// In so many seconds of attended time, a month, the longest interval is forgotten: a machine that is off at night, or on
+/// Within so many seconds of attended time, a month, the longest interval fades: a machine that is off at night, or on
 /// Sundays, may be read each second.
 const MEMORY: f64 = 30.0 * 86_400.0;
 

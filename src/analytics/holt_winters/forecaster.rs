@@ -1,7 +1,6 @@
 //! From readings to slots, from the model to forecasts: the state of one series.
 
 use serde::{Deserialize, Serialize};
-use smallvec::SmallVec;
 
 use super::model::Model;
 use super::plan::{ForecastPlan, HORIZON_MAX, VALUE_MAX};
@@ -10,9 +9,6 @@ use crate::reading::{EventTime, Finite};
 
 /// Slot end of a forecaster that has seen nothing: every time lies past it.
 const NEVER: i64 = i64::MIN;
-
-/// Readings of a level shift further behind the open slot than this many slots do not say what it means.
-const SHIFT_AHEAD_MAX: usize = 48;
 
 /// The forecaster of one series: the open slot (small, touched by every reading) and the model
 /// behind it (touched once a slot).
@@ -109,9 +105,8 @@ impl Forecaster {
     /// first. One that is not finite is ignored.
     ///
     /// A filter of the level alone takes a steep rise at the same hour of each day for a shift. The season has
-    /// it already: moved by `delta`, the forecast would rise twice, and fall short of the evening. So slots behind
-    /// the shift decide how much of it was not expected: those of the readings, where each has one of its own, else the first
-    /// whole one to come. By that the level moves. Season, trend and the size of the errors stay.
+    /// it already: moved by `delta`, the forecast would rise twice, and fall short of the evening. So a whole slot behind
+    /// the shift decides how much of it was not expected; by that the level moves. Season, trend and the size of the errors stay.
     ///
     /// Half of it is taken at once, the rest when it has lasted for a season (without one 12 slots), and then
     /// what was seen before moves along; a shift that takes back one that has not lasted puts the level back.
@@ -121,22 +116,15 @@ impl Forecaster {
         readings: &[(EventTime, Finite)],
         delta: f64,
     ) {
-        let Some((since, _)) = readings.first() else { return };
+        let (Some((first, _)), Some((last, _))) = (readings.first(), readings.last()) else {
+            return;
+        };
         if self.slot_end == NEVER || !self.model.fits(plan) || !delta.is_finite() {
             return;
         }
         let open = self.slot_end.div_euclid(plan.step) - 1;
-        let at = |(time, value): &(EventTime, Finite)| {
-            let ahead = time.nanos().div_euclid(plan.step) - open;
-            let ahead = usize::try_from(ahead).ok()?;
-            ((1..SHIFT_AHEAD_MAX).contains(&ahead)).then_some((ahead, value.get()))
-        };
-        let seen: Option<SmallVec<[_; 5]>> = readings.iter().map(at).collect();
-        match seen.filter(|seen| seen.is_sorted_by(|a, b| a.0 < b.0)) {
-            Some(seen) => self.model.take_shift(plan, plan.slot(open), &seen, delta),
-            // Without a reading behind the shift the open slot is from before it.
-            None => self.model.expect_shift(delta, since.nanos() >= self.slot_end),
-        }
+        let behind = |time: &EventTime| (time.nanos().div_euclid(plan.step) - open).max(0) as u64;
+        self.model.expect_shift(delta, (behind(first), behind(last)));
     }
 
     /// Forecast of the plan's horizon; see [`forecast_steps`](Self::forecast_steps).

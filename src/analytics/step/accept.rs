@@ -114,9 +114,15 @@ impl UnitState {
                 _ => drop(taken.drain(..taken.len() - 1)),
             }
             for reading in taken {
-                self.observe_slot(plan, context, reading, effects, &mut closed);
+                self.observe_slot(plan, reading, effects, &mut closed);
             }
             if !closed.is_empty() {
+                // Behind the last of them: a fit asked for earlier would have no time to come.
+                if let (Some(forecaster), Some(plan)) = (&mut self.forecaster, &plan.forecast)
+                    && let Some(job) = forecaster.take_fit_job(plan, context.stagger)
+                {
+                    self.begin_fit(Job::Forecast(Box::new(job)), context.fits, effects);
+                }
                 self.look_ahead(plan, time, signal, effects);
             }
         }
@@ -145,7 +151,6 @@ impl UnitState {
     fn observe_slot(
         &mut self,
         plan: &Plan,
-        context: &StepContext<'_>,
         (time, signal): (EventTime, Finite),
         effects: &mut Effects,
         closed: &mut SmallVec<[SlotsClosed; 1]>,
@@ -159,9 +164,6 @@ impl UnitState {
             if let Some(origins) = &effects.origins {
                 details.outlooks.extend(outlook(forecaster, plan, &slots, origins));
             }
-        }
-        if let Some(job) = forecaster.take_fit_job(plan, context.stagger) {
-            self.begin_fit(Job::Forecast(Box::new(job)), context.fits, effects);
         }
     }
 

@@ -311,23 +311,28 @@ fn a_confirmed_shift_is_believed_as_it_lasts() {
     assert!((mean(&unseen) - 20.0).abs() < 0.3, "{}", mean(&unseen));
 }
 
-/// Readings an hour apart are slots of their own: what most of them say counts, not the first, in which the pump ran down.
+/// Readings an hour apart: the last one's slot says what the shift means, not the first, in which the pump ran down.
 #[test]
-fn readings_in_slots_of_their_own_say_what_a_shift_means() {
+fn the_slot_of_the_last_reading_says_what_a_shift_means() {
     let plan = plan(|_| {});
     let (mut forecaster, until) = (Forecaster::new(), 24 * 10);
     feed(&mut forecaster, &plan, 0..until, noisy_daily);
-    let before = forecaster.forecast(&plan).unwrap();
-    let of = |h: i64| if h == until { 5.0 } else { 50.0 };
-    // The open slot is the one before them.
-    let ahead = |h: i64| before.mean[usize::try_from(h - until + 1).unwrap()];
+    let by = |h: i64| if h == until { -5.0 } else { -50.0 };
     let readings: Vec<_> =
-        (until..until + 5).map(|h| (time(h * HOUR), finite(ahead(h) - of(h)))).collect();
+        (until..until + 5).map(|h| (time(h * HOUR), finite(daily(h) + by(h)))).collect();
+    let mut unaware = forecaster.clone();
     forecaster.confirm_shift(&plan, &readings, -50.0);
-    let after = forecaster.forecast(&plan).unwrap();
-    for (a, b) in after.mean.iter().zip(&before.mean) {
-        assert!((a - b + 25.0).abs() < 1e-9, "{a} {b}");
-    }
+    let run = |forecaster: &mut Forecaster, to: i64| {
+        feed(forecaster, &plan, until..to, |h| Some(daily(h) + by(h)));
+        forecaster.forecast(&plan).unwrap().mean[0]
+    };
+    let [aware, unaware_of_it] = [&mut forecaster, &mut unaware].map(|f| run(f, until + 5));
+    assert_eq!(aware, unaware_of_it, "its slot is open");
+    let [aware, unaware_of_it] = [&mut forecaster, &mut unaware].map(|f| {
+        feed(f, &plan, until + 5..until + 6, |h| Some(daily(h) + by(h)));
+        f.forecast(&plan).unwrap().mean[0]
+    });
+    assert!(aware < unaware_of_it - 5.0, "{aware} {unaware_of_it}");
 }
 
 /// Fits learn from what was seen: at the level of the day if that stays, as it was if it is back.
@@ -537,7 +542,10 @@ fn apply(forecaster: &mut Forecaster, plan: &ForecastPlan, now: &mut i64, action
             }
         }
         Action::Shift(delta) => {
-            forecaster.confirm_shift(plan, &[(time(*now), finite(*delta)); 2], *delta);
+            // Of one slot, or of many.
+            let last = *now + if *delta > 0.0 { 5 * SECOND } else { 0 };
+            let readings = [*now, last].map(|now| (time(now), finite(*delta)));
+            forecaster.confirm_shift(plan, &readings, *delta);
         }
     }
 }
