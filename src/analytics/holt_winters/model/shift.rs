@@ -277,4 +277,13 @@ mod tests {
         assert_eq!(of_two_days(day.map(|y| y - 10.0), day), 0.0);
         assert_eq!(of_two_days(day.map(|y| y + 10.0), [f64::NAN; 4]), 1.0, "nothing to compare");
     }
+
+    /// By 8 five slots ago, by 2 more since.
+    #[test]
+    fn of_two_shifts_slots_are_compared_with_those_before_both() {
+        let newest_first = [11.0, 15.0, 15.0, 11.0, 9.0, 13.0, 5.0, 1.0];
+        let ago = |k: usize| newest_first.get(k).copied();
+        assert_eq!(lasting(ago, (5, 4), 10.0), 1.0);
+        assert_eq!(lasting(ago, (3, 4), 10.0), 0.0, "as if all were from before");
+    }
 }
