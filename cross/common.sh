@@ -91,7 +91,7 @@ for_targets() { # for_targets COMMAND TARGET…
         if [ $which = debian ]; then export RUSTC=$toolchain/bin/rustc; fi
         (
             # Without --target cargo writes into release/ itself: the same path as for the others.
-            if [ $which = native ]; then CARGO_TARGET_DIR=$CARGO_TARGET_DIR/$target args=(); fi
+            if [ $which = native ]; then CARGO_TARGET_DIR=$CARGO_TARGET_DIR/x86_64-unknown-linux-gnu args=(); fi
             cd "$root" && "$command" "${args[@]}"
         ) || return 1
     done
