@@ -46,7 +46,8 @@ impl Contest {
         if season_length == 0 { PLAIN } else { season_length }
     }
 
-    /// Counts an observed slot, by which the model may come back or, where it fails badly, give way. `naive`: the slot one season before; without a season it is not asked.
+    /// Counts an observed slot, by which the model may come back or, where it fails badly, give way. `naive`: the slot one
+    /// season before; without a season it is not asked.
     pub fn observe(&mut self, season_length: usize, slot: i64, y: f64, naive: Option<f64>) {
         let said = usize::try_from(slot - self.origin).ok().and_then(|h| self.ahead.get(h));
         let naive = if season_length == 0 { Some(self.held) } else { naive };
