@@ -1,6 +1,8 @@
 //! Nanoseconds per reading in the core, decoding excluded: 10,000 series, each once a batch in random
 //! order, a reading in ten seconds, noise of the readings normal or nearly so.
 //!
+//! - `parts`: level filter, pane, forecaster (of three weeks' experience), detectors and score of each series, and nothing around
+//!   them: no order, no duplicates, no classification, no records;
 //! - `step`: [`Engine::step`] of a frame of 10,000 readings, for each model of the filter, with noise
 //!   given or found (`auto`), without and with forecast, and with the frame's encoding and decoding.
 //!   All detectors and the score run in each of them, as they do whenever a series has readings; the
@@ -20,10 +22,16 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use weir::analytics::alarm::{DetectorPlan, Detectors, ReadingSeen};
+use weir::analytics::holt_winters::{ForecastPlan, Forecaster};
+use weir::analytics::kalman::{Kalman, KalmanPlan, Verdict};
 use weir::analytics::settings::{
-    CustomSettings, ForecastPatch, KalmanModel, KalmanPatch, Layer, Patch,
+    CustomSettings, ForecastPatch, KalmanModel, KalmanPatch, Layer, Patch, Settings,
 };
 use weir::batch::builder::Builder;
+use weir::batch::order::Watermark;
+use weir::batch::pane::{PaneContext, Panes};
+use weir::batch::window::Zone;
 use weir::engine::{CoreConfig, Engine};
 use weir::journal::frame::Frame;
 use weir::reading::{AttendedTime, EventTime, Finite, ProcessingTime, SECOND};
@@ -104,14 +112,55 @@ fn config(kalman: KalmanPatch, forecast: bool) -> CoreConfig {
     CoreConfig { layers: vec![layer], ..CoreConfig::default() }
 }
 
+/// What is usual at a time of day.
+fn day(time: EventTime) -> f64 {
+    let share = time.nanos() as f64 / (24 * HOUR) as f64;
+    20.0 + (share * std::f64::consts::TAU).sin()
+}
+
+/// Readings of all series, batch by batch.
+struct Source {
+    random: Random,
+    order: Vec<u32>,
+    round: i64,
+}
+
+impl Source {
+    fn new() -> Source {
+        Source { random: Random(1), order: (0..SERIES).collect(), round: 0 }
+    }
+
+    /// A reading of each.
+    fn batch(&mut self) -> Vec<(u32, EventTime, Finite)> {
+        self.round += 1;
+        for i in (1..self.order.len()).rev() {
+            self.order.swap(i, (self.random.next() % (i as u64 + 1)) as usize);
+        }
+        let Source { random, order, round } = self;
+        let reading = |&i: &u32| {
+            let jitter = (random.next() % 2000) as i64 * (SECOND / 1000);
+            let behind = jitter + i64::from(i) * HOUR / i64::from(SERIES);
+            let time = EventTime::clamped(START + *round * INTERVAL - behind);
+            // The sum of four is nearly normal; to two decimals.
+            let noise = (0..4).map(|_| (random.next() % 100) as f64).sum::<f64>();
+            let value = day(time) + noise / 100.0;
+            (i, time, Finite::new(value).expect("a finite number"))
+        };
+        order.iter().map(reading).collect()
+    }
+
+    /// When the last of them was read.
+    fn now(&self) -> i64 {
+        START + self.round * INTERVAL
+    }
+}
+
 /// An engine that has seen the series, and what comes next.
 struct World {
     engine: Engine,
     builder: Builder,
-    random: Random,
+    source: Source,
     names: Vec<String>,
-    order: Vec<u32>,
-    round: i64,
 }
 
 impl World {
@@ -119,10 +168,8 @@ impl World {
         let mut world = World {
             engine: Engine::new(config(kalman, forecast)).expect("UTC is known"),
             builder: Builder::default(),
-            random: Random(1),
+            source: Source::new(),
             names: (0..SERIES).map(|i| format!("device-{i}")).collect(),
-            order: (0..SERIES).collect(),
-            round: 0,
         };
         // Past the first readings, so that gate, filters and detectors are at work.
         for _ in 0..600 {
@@ -134,29 +181,114 @@ impl World {
 
     /// Gathers a batch; a decoder's work but for the parsing.
     fn gather(&mut self) -> Frame {
-        self.round += 1;
-        for i in (1..self.order.len()).rev() {
-            self.order.swap(i, (self.random.next() % (i as u64 + 1)) as usize);
-        }
-        for &i in &self.order {
-            let jitter = (self.random.next() % 2000) as i64 * (SECOND / 1000);
-            let behind = jitter + i64::from(i) * HOUR / i64::from(SERIES);
-            let time = EventTime::clamped(START + self.round * INTERVAL - behind);
-            // The sum of four is nearly normal; to two decimals.
-            let noise = (0..4).map(|_| (self.random.next() % 100) as f64).sum::<f64>();
-            let value = 20.0 + noise / 100.0;
-            let value = Finite::new(value).expect("a finite number");
+        for (i, time, value) in self.source.batch() {
             let name = (self.names[i as usize].as_str(), "temperature");
             self.builder.reading(&self.engine, name, time, value, true);
         }
-        let now = START + self.round * INTERVAL;
-        let attended = AttendedTime(self.round * INTERVAL);
+        let now = self.source.now();
+        let attended = AttendedTime(now - START);
         Frame::empty(self.engine.meta().batch + 1, ProcessingTime(now), attended)
     }
 
     fn frame(&mut self) -> Frame {
         let frame = self.gather();
         self.builder.close(&self.engine, frame).0
+    }
+}
+
+/// What `level filter + pane + forecast + score` of a series need.
+struct Parts {
+    kalman: Kalman,
+    panes: Panes,
+    forecaster: Forecaster,
+    detectors: Detectors,
+    last: Option<EventTime>,
+}
+
+/// A forecaster that has seen three weeks, with the searches due in them.
+fn experienced(plan: &ForecastPlan) -> Forecaster {
+    let (mut forecaster, mut random) = (Forecaster::new(), Random(2));
+    for hour in (2..24 * 21).rev() {
+        let time = EventTime::clamped(START - hour * HOUR);
+        let noise = (random.next() % 100) as f64 / 500.0;
+        let value = Finite::new(day(time) + 1.9 + noise).expect("a finite number");
+        forecaster.observe(plan, time, value);
+        if let Some(fit) = forecaster.take_fit_job(plan, 0).and_then(|job| job.run()) {
+            forecaster.offer(fit);
+        }
+    }
+    forecaster
+}
+
+/// All series' parts, outside any engine.
+struct Bare {
+    settings: Settings,
+    kalman: KalmanPlan,
+    forecast: ForecastPlan,
+    alarms: DetectorPlan,
+    zone: Zone,
+    parts: Vec<Parts>,
+}
+
+impl Bare {
+    fn new() -> Bare {
+        let patch = Patch { kalman: level(), ..Patch::default() };
+        let settings = Settings::merged([&patch]);
+        let zone = Zone::utc();
+        let forecast = settings.forecast.clone().unwrap_or_default();
+        let kalman = KalmanPlan::new(&settings.kalman);
+        let plan = ForecastPlan::new(&forecast, &zone);
+        let forecaster = experienced(&plan);
+        let parts = || Parts {
+            kalman: Kalman::new(&kalman),
+            panes: Panes::default(),
+            forecaster: forecaster.clone(),
+            detectors: Detectors::new(),
+            last: None,
+        };
+        Bare {
+            parts: (0..SERIES).map(|_| parts()).collect(),
+            alarms: DetectorPlan::new(&settings.alarms, Some(forecast.step)),
+            forecast: plan,
+            kalman,
+            settings,
+            zone,
+        }
+    }
+
+    /// One batch, in the order in which it came; how many panes and slots it closed.
+    fn step(&mut self, batch: &[(u32, EventTime, Finite)], now: i64, number: u64) -> usize {
+        let attended = AttendedTime(now - START);
+        let pane = PaneContext {
+            batch: number,
+            now: ProcessingTime(now),
+            attended,
+            clock_trusted: true,
+            max_ahead: HOUR,
+            zone: &self.zone,
+            max_panes: 8,
+        };
+        let (mut closed, mut events, mut count) = (Vec::new(), Vec::new(), 0);
+        for &(series, time, value) in batch {
+            let Parts { kalman, panes, forecaster, detectors, last } =
+                &mut self.parts[series as usize];
+            let update = kalman.update(&self.kalman, time, value);
+            let gated = matches!(update.verdict, Verdict::Gated);
+            let watermark = Watermark::behind(time, self.settings.lateness);
+            let (windows, patience) = (&self.settings.windows, self.settings.lateness);
+            panes.add(windows, patience, watermark, &pane, time, value, gated, *last, &mut closed);
+            panes.close_passed(watermark, &mut closed);
+            *last = Some(time);
+            if !gated && let Some(slots) = forecaster.observe(&self.forecast, time, value) {
+                detectors.slot(&self.alarms, &slots, time, &mut events);
+                count += 1;
+            }
+            let seen = ReadingSeen { time, value, attended, update: &update };
+            detectors.reading(&self.alarms, &seen, &mut events);
+            count += closed.len();
+            closed.clear();
+        }
+        count
     }
 }
 
@@ -181,6 +313,29 @@ fn step(criterion: &mut Criterion) {
     group.throughput(Throughput::Elements(u64::from(SERIES)));
     group.warm_up_time(Duration::from_secs(1)).measurement_time(Duration::from_secs(4));
     group.sample_size(20);
+    let bare = LazyCell::new(|| {
+        let (mut bare, mut source) = (Bare::new(), Source::new());
+        for number in 1..=600 {
+            let batch = source.batch();
+            bare.step(&batch, source.now(), number);
+        }
+        RefCell::new((bare, source, 600))
+    });
+    group.bench_function("parts: level filter, pane, forecast, score", |bencher| {
+        bencher.iter_custom(|rounds| {
+            let step = |mut batch: Vec<(u32, EventTime, Finite)>| {
+                batch.sort_unstable_by_key(|&(series, ..)| series);
+                let (bare, source, number) = &mut *bare.borrow_mut();
+                *number += 1;
+                let begin = cpu_time();
+                let count = bare.step(&batch, source.now(), *number);
+                let took = cpu_time() - begin;
+                black_box(count);
+                took
+            };
+            each(rounds, || bare.borrow_mut().1.batch(), step)
+        });
+    });
     let mut cases = vec![("level, no forecast", level(), false)];
     cases.extend(filters().map(|(name, kalman)| (name, kalman, true)));
     for (name, kalman, forecast) in cases {

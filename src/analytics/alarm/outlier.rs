@@ -83,8 +83,8 @@ impl Outlier {
 
     fn rescale(&mut self) {
         const NORMAL: f64 = 2.053_748_910_631_823;
-        if let (Some(up), Some(down)) = (self.whole.up.threshold(), self.whole.down.threshold()) {
-            self.scale = (two_thirds(up) + two_thirds(down)) / (2.0 * NORMAL);
+        if let Some(sum) = self.whole.thresholds(two_thirds) {
+            self.scale = sum / (2.0 * NORMAL);
         }
     }
 
@@ -98,8 +98,8 @@ impl Outlier {
         if period(&whole) > period(&local) { whole } else { local }
     }
 
-    /// Takes in a reading. Returns log10 of the return period of its innovation on its own side, in readings, as far
-    /// as it is known and no [trifle](Tail::is_small).
+    /// Takes in a reading. Returns log10 of the return period of its innovation on its own side, in readings; 0 while too
+    /// little is known.
     pub fn reading(&mut self, seen: &Seen, on: bool, events: &mut Vec<Event>) -> f64 {
         let Some(judged) = &seen.judged else { return 0.0 };
         let w = judged.standardised - self.lag;
@@ -138,8 +138,7 @@ impl Outlier {
         events: &mut Vec<Event>,
     ) -> f64 {
         let Place { tail, x, volatility } = self.place(w, x, volatility);
-        let known = tail.seen() >= WARM_UP && !tail.is_small(x);
-        let period = if known { tail.log10_period(x) } else { 0.0 };
+        let period = if tail.seen() >= WARM_UP { tail.log10_period(x) } else { 0.0 };
         let ordinary = tail.threshold().is_none_or(|threshold| x <= threshold);
         if ordinary && !self.latch.is_active() {
             return period;

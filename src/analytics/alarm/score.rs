@@ -53,13 +53,11 @@ struct Excursion {
 }
 
 impl Excursion {
-    /// Takes in a reading. log10 of the return period of the distance; 0 unless `judged`, and for
-    /// [trifles](super::tail::Tail::is_small), which [`SEVERAL`] would not let score.
+    /// Takes in a reading. log10 of the return period of the distance; 0 unless `judged`.
     fn reading(&mut self, value: f64, weight: f64, long: f64, judged: bool) -> f64 {
         self.short += (value - self.short) * weight;
         let away = self.short - long;
         let tail = self.tails.of(away);
-        let judged = judged && !tail.is_small(away.abs());
         let period = if judged { tail.log10_period(away.abs()) } else { 0.0 };
         self.tails.observe(away, away.abs());
         period

@@ -79,8 +79,13 @@ impl Stuck {
         self.change += (change.min(most) - self.change) / n.clamp(1.0, 100.0);
         let length = f64::from(self.run);
         // The run's readings one by one, but the last: repeats; the last: none.
-        let weight = (length / n.max(length)).min(1.0);
-        self.repeats += weight * ((length - 1.0) / length - self.repeats);
+        let (weight, share) = if self.run == 1 && n == MEMORY {
+            // Nearly always, and without a division.
+            (1.0 / MEMORY, 0.0)
+        } else {
+            ((length / n.max(length)).min(1.0), (length - 1.0) / length)
+        };
+        self.repeats += weight * (share - self.repeats);
         // A run that raised the alarm counts in part: such runs may turn out to be usual here.
         let counted =
             if self.latch.is_active() { length.min(TIMES_LONGEST * self.longest) } else { length };

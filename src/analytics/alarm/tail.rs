@@ -18,8 +18,6 @@ use serde::{Deserialize, Serialize};
 const SHARE: f64 = 0.02;
 /// −log10(SHARE).
 pub(super) const SHARE_LOG10: f64 = 1.698_970_004_336_018_7;
-/// Share of the threshold with a return period of four: √(log10(4) / [`SHARE_LOG10`]), rounded down.
-const SMALL: f64 = 0.595;
 /// Observations whose mean size gives the first threshold.
 const START: u32 = 64;
 /// The 98 % quantile of N(0, 1) over the mean of |N(0, 1)|.
@@ -199,23 +197,22 @@ impl Tail {
         (shape, self.mean * (1.0 - shape))
     }
 
-    /// True for what is so ordinary that its [`log10_period`](Self::log10_period) is below that of one observation in
-    /// four: most of them.
-    #[inline]
-    pub fn is_small(&self, x: f64) -> bool {
-        x <= SMALL * self.threshold
-    }
-
     /// log10 of how many observations it takes, in the mean, until one is larger than `x`; ≥ 0. Below the
     /// threshold it is interpolated as for normal noise.
+    #[inline]
     pub fn log10_period(&self, x: f64) -> f64 {
         if self.seen < START {
             return 0.0;
         }
-        if x <= self.threshold {
-            let ratio = (x / self.threshold).max(0.0);
-            return SHARE_LOG10 * ratio * ratio;
+        if x > self.threshold {
+            return self.log10_period_beyond(x);
         }
+        let ratio = (x / self.threshold).max(0.0);
+        SHARE_LOG10 * ratio * ratio
+    }
+
+    #[cold]
+    fn log10_period_beyond(&self, x: f64) -> f64 {
         let (shape, scale) = self.shape_and_scale();
         let y = self.excess(x) / scale;
         let log = if shape > 1e-6 { log1p(shape * y) / shape } else { y };
@@ -233,26 +230,52 @@ impl Tail {
 
 /// The tails of both sides of one statistic.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(from = "Named", into = "Named")]
 pub(super) struct Sides {
+    /// Of what is not above zero, and of what is: found by index, since the processor could not guess the side.
+    tails: [Tail; 2],
+}
+
+/// As they are stored.
+#[derive(Serialize, Deserialize)]
+struct Named {
     #[serde(rename = "u")]
-    pub up: Tail,
+    up: Tail,
     #[serde(rename = "d")]
-    pub down: Tail,
+    down: Tail,
+}
+
+impl From<Named> for Sides {
+    fn from(Named { up, down }: Named) -> Sides {
+        Sides { tails: [down, up] }
+    }
+}
+
+impl From<Sides> for Named {
+    fn from(Sides { tails: [down, up] }: Sides) -> Named {
+        Named { up, down }
+    }
 }
 
 impl Sides {
     /// The tail of the side where `x` lies.
+    #[inline]
     pub fn of(&self, x: f64) -> &Tail {
-        if x > 0.0 { &self.up } else { &self.down }
+        &self.tails[usize::from(x > 0.0)]
+    }
+
+    /// Both thresholds' sum, each of them as `scaled` has it; `None` while the first readings are gathered.
+    pub fn thresholds(&self, scaled: impl Fn(f64) -> f64) -> Option<f64> {
+        let [down, up] = &self.tails;
+        Some(scaled(up.threshold()?) + scaled(down.threshold()?))
     }
 
     /// Takes in one observation that lies where `x` does, of this size ≥ 0: what [`Tail::observe`] of both would do,
     /// since it exceeds nothing on the other side.
     #[inline]
     pub fn observe(&mut self, x: f64, size: f64) {
-        let (side, other) =
-            if x > 0.0 { (&mut self.up, &mut self.down) } else { (&mut self.down, &mut self.up) };
-        other.pass(size);
-        side.observe(if x == 0.0 { 0.0 } else { size }, size);
+        let side = usize::from(x > 0.0);
+        self.tails[1 - side].pass(size);
+        self.tails[side].observe(if x == 0.0 { 0.0 } else { size }, size);
     }
 }

@@ -101,8 +101,8 @@ impl Forecaster {
         closed
     }
 
-    /// The filter has confirmed a level shift by `delta` (in the series' unit) of which `readings`, to be observed next, are the
-    /// first. One that is not finite is ignored.
+    /// The filter has confirmed a level shift by `delta` (in the series' unit) by the readings from `first` to `last`, to be
+    /// observed next. One that is not finite is ignored.
     ///
     /// A filter of the level alone takes a steep rise at the same hour of each day for a shift. The season has
     /// it already: moved by `delta`, the forecast would rise twice, and fall short of the evening. So a whole slot behind
@@ -113,17 +113,14 @@ impl Forecaster {
     pub fn confirm_shift(
         &mut self,
         plan: &ForecastPlan,
-        readings: &[(EventTime, Finite)],
+        (first, last): (EventTime, EventTime),
         delta: f64,
     ) {
-        let (Some((first, _)), Some((last, _))) = (readings.first(), readings.last()) else {
-            return;
-        };
         if self.slot_end == NEVER || !self.model.fits(plan) || !delta.is_finite() {
             return;
         }
         let open = self.slot_end.div_euclid(plan.step) - 1;
-        let behind = |time: &EventTime| (time.nanos().div_euclid(plan.step) - open).max(0) as u64;
+        let behind = |time: EventTime| (time.nanos().div_euclid(plan.step) - open).max(0) as u64;
         self.model.expect_shift(delta, (behind(first), behind(last)));
     }
 

@@ -57,7 +57,10 @@ impl Watch {
     /// `product`: of neighbours, where there are two.
     fn average(&mut self, nis: f64, product: Option<f64>) {
         self.count = (self.count + 1).min(COUNT_MAX);
-        let weight = 1.0 / f64::from(self.count);
+        let weight = match self.count {
+            COUNT_MAX => 1.0 / COUNT_MAX as f64,
+            count => 1.0 / f64::from(count),
+        };
         self.mean_nis += weight * (nis - self.mean_nis);
         if let Some(product) = product {
             self.product += weight * (product - self.product);

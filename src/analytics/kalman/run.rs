@@ -7,8 +7,8 @@ use crate::reading::{EventTime, Finite};
 /// So many rejections in a row on one side are a level shift.
 pub(super) const SHIFT_AFTER: usize = 5;
 
-/// Of a level shift's, all but the last; that one has room.
-pub type Held = SmallVec<[(EventTime, Finite); SHIFT_AFTER]>;
+/// Of a level shift's, all but the last.
+pub type Held = SmallVec<[(EventTime, Finite); SHIFT_AFTER - 1]>;
 
 /// Readings rejected in a row, all on the same side. Never longer than [`SHIFT_AFTER`].
 #[derive(Clone, Copy, Debug)]

@@ -99,23 +99,19 @@ impl UnitState {
             let (thresholds, events) = (&settings.thresholds, &mut effects.events);
             self.thresholds.on_reading(thresholds, &moment, time, signal.get(), events);
         }
-        if let Verdict::Shift { .. } = update.verdict {
-            self.counts.shifts += 1;
-        }
         let mut closed = SmallVec::new();
+        if let Verdict::Shift { delta, since } = update.verdict {
+            self.counts.shifts += 1;
+            self.confirm_shift(plan, (since, time), delta);
+            // The filter has taken them all.
+            for reading in held {
+                self.observe_slot(plan, reading, effects, &mut closed);
+            }
+        }
         if let Some(signal) = signal
             && !gated
         {
-            let mut taken = held;
-            taken.push((time, signal));
-            match update.verdict {
-                // The filter has taken them all.
-                Verdict::Shift { delta, .. } => self.confirm_shift(plan, &taken, delta),
-                _ => drop(taken.drain(..taken.len() - 1)),
-            }
-            for reading in taken {
-                self.observe_slot(plan, reading, effects, &mut closed);
-            }
+            self.observe_slot(plan, (time, signal), effects, &mut closed);
             if !closed.is_empty() {
                 // Behind the last of them: a fit asked for earlier would have no time to come.
                 if let (Some(forecaster), Some(plan)) = (&mut self.forecaster, &plan.forecast)
@@ -141,7 +137,7 @@ impl UnitState {
         }
     }
 
-    fn confirm_shift(&mut self, plan: &Plan, readings: &[(EventTime, Finite)], delta: f64) {
+    fn confirm_shift(&mut self, plan: &Plan, readings: (EventTime, EventTime), delta: f64) {
         if let (Some(forecaster), Some(plan)) = (&mut self.forecaster, &plan.forecast) {
             forecaster.confirm_shift(plan, readings, delta);
         }

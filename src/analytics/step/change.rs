@@ -1,6 +1,6 @@
 //! What a change of settings or of the clock does to a unit.
 
-use super::plan::forecasts;
+use super::plan::{filters, forecasts};
 use super::{Effects, Plan, StepContext, UnitState};
 use crate::analytics::derive::Derived;
 use crate::analytics::holt_winters::Forecaster;
@@ -53,15 +53,23 @@ impl UnitState {
             );
         }
         let (before, kind) = (self.kind(old), self.kind(new));
+        let turns = filters(before, old) != filters(kind, new);
         if rescaled || before != kind {
             self.restart_models(new, now, effects);
             self.follow(effects, events);
-        } else if old.settings.forecast != new.settings.forecast
-            || forecasts(before, old) != forecasts(kind, new)
-        {
-            self.forecaster = forecasts(kind, new).then(Forecaster::new);
+        } else {
+            if old.settings.forecast != new.settings.forecast
+                || forecasts(before, old) != forecasts(kind, new)
+            {
+                self.forecaster = forecasts(kind, new).then(Forecaster::new);
+            }
+            if turns {
+                // Of readings from before a pause nothing is to be told.
+                self.kalman = Kalman::new(&new.kalman);
+            }
         }
-        if old.settings.forecast != new.settings.forecast
+        if turns
+            || old.settings.forecast != new.settings.forecast
             || old.settings.kalman != new.settings.kalman
         {
             self.fit_epoch = self.fit_epoch.wrapping_add(1);

@@ -1,5 +1,6 @@
 mod departed;
 mod fits;
 mod groups;
+mod reload;
 mod vectors;
 mod world;

@@ -60,15 +60,14 @@ impl Rig {
         if let Some(fit) = self.kalman.take_fit_job(&self.kalman_plan).and_then(|job| job.run()) {
             self.kalman.offer(fit);
         }
-        let mut taken = held.to_vec();
-        taken.push((time, value));
-        match update.verdict {
-            Verdict::Accepted => taken = vec![(time, value)],
-            Verdict::Gated => taken.clear(),
-            Verdict::Shift { delta, .. } => {
-                self.forecaster.confirm_shift(&self.forecast_plan, &taken, delta);
+        let taken = match update.verdict {
+            Verdict::Accepted => vec![(time, value)],
+            Verdict::Gated => vec![],
+            Verdict::Shift { delta, since } => {
+                self.forecaster.confirm_shift(&self.forecast_plan, (since, time), delta);
+                [&held, &[(time, value)][..]].concat()
             }
-        }
+        };
         for (at, value) in taken {
             let plan = &self.forecast_plan;
             if let Some(slots) = self.forecaster.observe(plan, at, value) {

@@ -217,9 +217,9 @@ fn intervals_widen_over_a_gap() {
     assert!(half_widths(&after)[0] > 1.2 * half_widths(&before)[0]);
 }
 
-/// Readings of a shift in that hour, of which they do not say what it means.
-fn at(hour: i64) -> [(EventTime, Finite); 2] {
-    [(time(hour * HOUR), finite(0.0)); 2]
+/// Of a shift in that hour.
+fn at(hour: i64) -> (EventTime, EventTime) {
+    (time(hour * HOUR), time(hour * HOUR))
 }
 
 #[test]
@@ -230,8 +230,8 @@ fn a_level_shift_moves_the_level_and_keeps_the_season() {
         let mut forecaster = Forecaster::new();
         feed(&mut forecaster, &plan, 0..seen, noisy_daily);
         let mut shifted = forecaster.clone();
-        shifted.confirm_shift(&plan, &at(seen), 100.0);
-        forecaster.confirm_shift(&plan, &at(seen), f64::NAN);
+        shifted.confirm_shift(&plan, at(seen), 100.0);
+        forecaster.confirm_shift(&plan, at(seen), f64::NAN);
         for forecaster in [&mut forecaster, &mut shifted] {
             feed(forecaster, &plan, seen..seen + 2, |h| noisy_daily(h).map(|y| y + 100.0));
         }
@@ -252,7 +252,7 @@ fn a_rise_that_the_season_has_is_no_shift() {
     let until = 24 * 10 + 12;
     feed(&mut forecaster, &plan, 0..until, |h| Some(rise(h) + 0.1 * noise(h)));
     let before = forecaster.forecast(&plan).unwrap();
-    forecaster.confirm_shift(&plan, &at(until), 50.0);
+    forecaster.confirm_shift(&plan, at(until), 50.0);
     feed(&mut forecaster, &plan, until..until + 2, |h| Some(rise(h) + 0.1 * noise(h)));
     let after = forecaster.forecast(&plan).unwrap();
     for (a, b) in after.mean.iter().zip(&before.mean[2..]) {
@@ -282,7 +282,7 @@ fn a_confirmed_shift_is_believed_as_it_lasts() {
     let mut forecaster = Forecaster::new();
     feed(&mut forecaster, &plan, 0..until, |h| moved(h, 0.0));
     let confirm = |forecaster: &mut Forecaster, h: i64, delta: f64| {
-        forecaster.confirm_shift(&plan, &at(h), delta);
+        forecaster.confirm_shift(&plan, at(h), delta);
     };
     confirm(&mut forecaster, until, -10.0);
     // The slot that decides is still open.
@@ -318,10 +318,8 @@ fn the_slot_of_the_last_reading_says_what_a_shift_means() {
     let (mut forecaster, until) = (Forecaster::new(), 24 * 10);
     feed(&mut forecaster, &plan, 0..until, noisy_daily);
     let by = |h: i64| if h == until { -5.0 } else { -50.0 };
-    let readings: Vec<_> =
-        (until..until + 5).map(|h| (time(h * HOUR), finite(daily(h) + by(h)))).collect();
     let mut unaware = forecaster.clone();
-    forecaster.confirm_shift(&plan, &readings, -50.0);
+    forecaster.confirm_shift(&plan, (time(until * HOUR), time((until + 4) * HOUR)), -50.0);
     let run = |forecaster: &mut Forecaster, to: i64| {
         feed(forecaster, &plan, until..to, |h| Some(daily(h) + by(h)));
         forecaster.forecast(&plan).unwrap().mean[0]
@@ -344,7 +342,7 @@ fn what_was_seen_moves_once_a_shift_has_lasted() {
         let mut forecaster = Forecaster::new();
         let moved = |by: f64| move |h: i64| Some(daily(h) + by + 0.01 * (h % 7) as f64);
         let confirm = |forecaster: &mut Forecaster, h: i64, delta: f64| {
-            forecaster.confirm_shift(&plan, &at(h), delta);
+            forecaster.confirm_shift(&plan, at(h), delta);
         };
         feed(&mut forecaster, &plan, 0..shift, moved(0.0));
         confirm(&mut forecaster, shift, -10.0);
@@ -544,8 +542,7 @@ fn apply(forecaster: &mut Forecaster, plan: &ForecastPlan, now: &mut i64, action
         Action::Shift(delta) => {
             // Of one slot, or of many.
             let last = *now + if *delta > 0.0 { 5 * SECOND } else { 0 };
-            let readings = [*now, last].map(|now| (time(now), finite(*delta)));
-            forecaster.confirm_shift(plan, &readings, *delta);
+            forecaster.confirm_shift(plan, (time(*now), time(last)), *delta);
         }
     }
 }
