@@ -82,6 +82,8 @@ const FACTOR_MIN: f64 = 0.05;
 /// Standard deviations that fit into the state's short floats with room for errors and factors; others are left alone.
 const SIGMA_MIN: f64 = 1e-25;
 const SIGMA_MAX: f64 = 1e25;
+/// An end lies no further from its mean, as stored.
+const HALF_MAX: f64 = 1e38;
 /// Slots at the extreme before it counts as a bound, and their share of all (1/50).
 const BOUND_SLOTS: u32 = 24;
 const BOUND_SHARE: u32 = 50;
@@ -118,7 +120,7 @@ pub struct Calibration {
     /// Issued and not yet observed: a ring of k slots for knot k, by target slot modulo k.
     #[serde(rename = "r", with = "packed")]
     means: Vec<f64>,
-    /// Beside each of `means`: sigma (0: none issued), and how far the ends lie from the mean.
+    /// Beside each of `means`: sigma (0: none issued), and how far the ends lie below and above the mean.
     #[serde(rename = "s", with = "packed")]
     scales: Vec<f32>,
     #[serde(rename = "b")]
@@ -387,14 +389,23 @@ impl Calibration {
         if self.high.holds(self.observed) { value.min(self.high.value) } else { value }
     }
 
-    /// The level moved: what was issued for slots to come moves along. Bounds are to be learned anew.
+    /// The level moved: errors of what was issued for slots to come are counted from there, but the ends that were issued stay
+    /// where they are. Bounds are to be learned anew.
     pub fn shift(&mut self, by: f64) {
-        match self.log {
-            true => self.scales.fill(0.0),
-            false => self
-                .means
-                .iter_mut()
-                .for_each(|mean| *mean = (*mean + by).clamp(-VALUE_MAX, VALUE_MAX)),
+        for (mean, scales) in self.means.iter_mut().zip(self.scales.as_chunks_mut::<3>().0) {
+            let moved = match self.log {
+                true => libm::log(exp(*mean) + by),
+                false => (*mean + by).clamp(-VALUE_MAX, VALUE_MAX),
+            };
+            if !moved.is_finite() {
+                scales[0] = 0.0;
+                continue;
+            }
+            let by = moved - std::mem::replace(mean, moved);
+            for (half, by) in [(1 + LOWER, by), (1 + UPPER, -by)] {
+                let moved = f64::from(scales[half]) + by;
+                scales[half] = moved.clamp(-HALF_MAX, HALF_MAX) as f32;
+            }
         }
         (self.low, self.high, self.observed) = (Bound::default(), Bound::default(), 0);
     }

@@ -240,7 +240,16 @@ fn recovers_from_level_shifts_and_gaps() {
     calibration.shift(50.0);
     calibration.observe(UTC.slot(1), Some(50.5), NOMINAL);
     let stretch = calibration.knots[0].stretch;
-    assert!(stretch[0] < 1.0 && stretch[1] < 1.0, "the interval moved with the level");
+    assert!(stretch[0] < 1.0 && stretch[1] > 1.0, "the end that was issued was passed");
+    assert!(calibration.volatility < 1.0, "and the error from the new level was small");
+    let mut logs = Calibration::new(24, 24);
+    logs.issued(UTC.slot(1), Z, true, &[(100.0, 0.1); 24]);
+    logs.shift(100.0);
+    logs.observe(UTC.slot(1), Some(201.0), NOMINAL);
+    assert!(logs.knots[0].stretch[1] > 1.0 && logs.volatility < 1.0, "{logs:?}");
+    logs.shift(-1000.0);
+    logs.observe(UTC.slot(2), Some(201.0), NOMINAL);
+    assert_eq!(logs.knots[1].scored, 0, "its level has no logarithm");
     calibration.observe(UTC.slot(2), None, NOMINAL);
     calibration.interrupt();
     calibration.observe(UTC.slot(4), Some(1e9), NOMINAL);
@@ -367,13 +376,16 @@ proptest! {
     fn intervals_stay_finite(
         season in prop_oneof![Just(0_usize), 1..30_usize, Just(2016)],
         horizon in 1..60_usize,
-        steps in prop::collection::vec((hostile(), hostile(), hostile(), any::<bool>()), 1..80),
+        steps in prop::collection::vec((hostile(), hostile(), hostile(), any::<bool>(), hostile()), 1..80),
     ) {
         let mut calibration = Calibration::new(season, horizon);
-        for (slot, (y, mean, sigma, seen)) in (-5..).zip(steps) {
+        for (slot, (y, mean, sigma, seen, by)) in (-5..).zip(steps) {
             let y = if y.is_finite() { y } else { 0.0 };
             calibration.observe(UTC.slot(slot), seen.then_some(y), NOMINAL);
             calibration.issued(UTC.slot(slot + 1), Z, false, &vec![(mean, sigma.abs()); horizon]);
+            if by.is_finite() {
+                calibration.shift(by);
+            }
             for h in [1, 3, horizon, 2 * horizon] {
                 let (lower, upper) = calibration.interval(h, UTC.slot(slot + h as i64), Z, false, (0.5, 2.0));
                 prop_assert!(lower.is_finite() && upper.is_finite() && lower <= upper);
