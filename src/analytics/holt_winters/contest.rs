@@ -1,4 +1,7 @@
 //! Whether the model is worth following: it runs against the naive forecast, a season at a time.
+//!
+//! Over the seasons of late the better one is used. Within a season one of them may be plainly wrong: the model, when it has learned an
+//! outage or a machine's hours have changed; the naive forecast on the day after an outage. Then the other one is, at once.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,10 +11,16 @@ const SEASONS_MIN: f64 = 3.0;
 const MEMORY_SEASONS: f64 = 10.0;
 /// The model gives way when at a block's end its errors are this many times those of the naive forecast …
 const LOST: f64 = 1.02;
-/// … or within it this many times, as when a machine's hours have changed …
-const LOST_SOON: f64 = 1.2;
 /// … and comes back below this: between the two nothing changes, so that it does not flap.
 const WON: f64 = 0.97;
+/// In a block one fails whose errors in it are this many times the other's, and more by those of so many usual blocks.
+const FAILS: f64 = 1.2;
+const FAILS_BY: f64 = 2.0;
+/// Behind the first few, an error counts as at most this many usual ones in their mean.
+const CLIP: f64 = 4.0;
+const CLIP_AFTER: f64 = 7.5;
+/// Errors count as at most this: their sums must not overflow.
+const ERROR_MAX: f64 = 1e300;
 /// Slots of a block without a season.
 const PLAIN: usize = 12;
 
@@ -35,6 +44,12 @@ pub(super) struct Contest {
     naive: f64,
     #[serde(rename = "w")]
     weight: f64,
+    /// Sums of absolute errors in the block: the model's, the naive forecast's.
+    #[serde(rename = "s")]
+    block: [f64; 2],
+    /// Mean absolute error of the naive forecast without what is far out.
+    #[serde(rename = "u")]
+    usual: f64,
     /// The naive forecast is used.
     #[serde(rename = "y")]
     pub yields: bool,
@@ -46,7 +61,7 @@ impl Contest {
         if season_length == 0 { PLAIN } else { season_length }
     }
 
-    /// Counts an observed slot, by which the model may come back or, where it fails badly, give way. `naive`: the slot one
+    /// Counts an observed slot, by which the model may come back or, where it fails, give way. `naive`: the slot one
     /// season before; without a season it is not asked.
     pub fn observe(&mut self, season_length: usize, slot: i64, y: f64, naive: Option<f64>) {
         let said = usize::try_from(slot - self.origin).ok().and_then(|h| self.ahead.get(h));
@@ -54,13 +69,29 @@ impl Contest {
         let (Some(said), Some(naive)) = (said, naive) else { return };
         let block = Contest::block(season_length) as f64;
         let memory = 1.0 - 1.0 / (MEMORY_SEASONS * block);
-        self.model = (self.model * memory + (y - said).abs()).min(f64::MAX);
-        self.naive = (self.naive * memory + (y - naive).abs()).min(f64::MAX);
+        let errors = [*said, naive].map(|forecast: f64| (y - forecast).abs().min(ERROR_MAX));
+        self.model = self.model * memory + errors[0];
+        self.naive = self.naive * memory + errors[1];
         self.weight = self.weight * memory + 1.0;
+        let clipped = self.weight > CLIP_AFTER && self.usual > 0.0;
+        let most = if clipped { CLIP * self.usual } else { ERROR_MAX };
+        self.usual += (errors[1].min(most) - self.usual) / self.weight;
+        self.block.iter_mut().zip(errors).for_each(|(sum, error)| *sum += error);
+        if !self.is_known(season_length) {
+            return;
+        }
+        let margin = FAILS_BY * block * self.usual;
+        let fails = |one: f64, other: f64| one > FAILS * other + margin;
+        let [model, naive] = self.block;
         if self.yields {
-            self.yields = self.model > self.naive * WON;
-        } else if self.is_known(season_length) {
-            self.yields = self.model > self.naive * LOST_SOON;
+            self.yields = self.model > WON * self.naive;
+            if self.yields && fails(naive, model) {
+                self.model = WON * self.naive;
+                self.yields = false;
+            }
+        } else if fails(model, naive) {
+            self.model = self.model.max(LOST * self.naive);
+            self.yields = true;
         }
     }
 
@@ -82,8 +113,9 @@ impl Contest {
         points: impl Iterator<Item = f64>,
     ) {
         if self.is_known(season_length) && !self.yields {
-            self.yields = self.model > self.naive * LOST;
+            self.yields = self.model > LOST * self.naive;
         }
+        self.block = [0.0; 2];
         self.origin = next;
         self.held = last;
         self.ahead = points
@@ -118,13 +150,36 @@ mod tests {
         assert!(contest.yields, "not at once");
         run(&mut contest, 8..40, 0.0);
         assert!(!contest.yields);
-        // Its machine's hours have changed: within the day.
-        run(&mut contest, 40..80, 0.0);
-        contest.observe(4, 320, 70.0, Some(69.0));
-        assert!(contest.yields);
         // As good as the naive forecast: no reason to change.
         let mut contest = Contest::default();
         run(&mut contest, 0..100, 1.0);
+        assert!(!contest.yields);
+    }
+
+    /// Of a day on which both were far off the long comparison is full.
+    #[test]
+    fn whichever_is_plainly_wrong_gives_way_within_the_season() {
+        let mut contest = Contest::default();
+        run(&mut contest, 0..20, 0.0);
+        let begin = |contest: &mut Contest, day: i64| {
+            contest.begin(4, day * 4, 10.0, std::iter::repeat(10.0));
+        };
+        let off = |contest: &mut Contest, day: i64| {
+            begin(contest, day);
+            (day * 4..day * 4 + 4).for_each(|slot| contest.observe(4, slot, 5e3, Some(11.0)));
+            begin(contest, day + 1);
+        };
+        off(&mut contest, 20);
+        assert!(!contest.yields);
+        // Hours have changed: the naive forecast knows it from the day before.
+        contest.observe(4, 84, 20.0, Some(19.0));
+        assert!(!contest.yields, "10 are no more than two days' usual errors");
+        contest.observe(4, 85, 20.0, Some(19.0));
+        assert!(contest.yields);
+        off(&mut contest, 23);
+        assert!(contest.yields);
+        // What it repeats was an outage.
+        contest.observe(4, 96, 10.0, Some(30.0));
         assert!(!contest.yields);
     }
 }

@@ -154,7 +154,9 @@ fn the_benchmark_finds_windows_with_few_false_alarms() {
     if let Some(strict) = strict {
         let windows: usize = files.iter().map(|file| file.windows.len()).sum();
         let (found, score) = (counts(strict).0, normalised(&files, strict));
-        println!("at most one outside in a file from {strict} on: {found} of {windows} windows, {score:.1}");
+        println!(
+            "at most one outside in a file from {strict} on: {found} of {windows} windows, {score:.1}"
+        );
     }
     for file in &files {
         let (score, found, outside) = file.score(best);
