@@ -256,7 +256,7 @@ impl Bare {
         }
     }
 
-    /// One batch, in the order in which it came; how many panes and slots it closed.
+    /// One batch, in the order given; how many panes and slots it closed.
     fn step(&mut self, batch: &[(u32, EventTime, Finite)], now: i64, number: u64) -> usize {
         let attended = AttendedTime(now - START);
         let pane = PaneContext {
@@ -324,6 +324,7 @@ fn step(criterion: &mut Criterion) {
     group.bench_function("parts: level filter, pane, forecast, score", |bencher| {
         bencher.iter_custom(|rounds| {
             let step = |mut batch: Vec<(u32, EventTime, Finite)>| {
+                // As the engine goes through it; `close` times the sorting.
                 batch.sort_unstable_by_key(|&(series, ..)| series);
                 let (bare, source, number) = &mut *bare.borrow_mut();
                 *number += 1;

@@ -83,8 +83,8 @@ impl Outlier {
 
     fn rescale(&mut self) {
         const NORMAL: f64 = 2.053_748_910_631_823;
-        if let Some(sum) = self.whole.thresholds(two_thirds) {
-            self.scale = sum / (2.0 * NORMAL);
+        if let Some([up, down]) = self.whole.thresholds() {
+            self.scale = (two_thirds(up) + two_thirds(down)) / (2.0 * NORMAL);
         }
     }
 

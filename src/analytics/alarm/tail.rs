@@ -230,7 +230,7 @@ impl Tail {
 
 /// The tails of both sides of one statistic.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(from = "Named", into = "Named")]
+#[serde(from = "Stored", into = "Stored")]
 pub(super) struct Sides {
     /// Of what is not above zero, and of what is: found by index, since the processor could not guess the side.
     tails: [Tail; 2],
@@ -238,22 +238,22 @@ pub(super) struct Sides {
 
 /// As they are stored.
 #[derive(Serialize, Deserialize)]
-struct Named {
+struct Stored {
     #[serde(rename = "u")]
     up: Tail,
     #[serde(rename = "d")]
     down: Tail,
 }
 
-impl From<Named> for Sides {
-    fn from(Named { up, down }: Named) -> Sides {
+impl From<Stored> for Sides {
+    fn from(Stored { up, down }: Stored) -> Sides {
         Sides { tails: [down, up] }
     }
 }
 
-impl From<Sides> for Named {
-    fn from(Sides { tails: [down, up] }: Sides) -> Named {
-        Named { up, down }
+impl From<Sides> for Stored {
+    fn from(Sides { tails: [down, up] }: Sides) -> Stored {
+        Stored { up, down }
     }
 }
 
@@ -264,10 +264,10 @@ impl Sides {
         &self.tails[usize::from(x > 0.0)]
     }
 
-    /// Both thresholds' sum, each of them as `scaled` has it; `None` while the first readings are gathered.
-    pub fn thresholds(&self, scaled: impl Fn(f64) -> f64) -> Option<f64> {
+    /// Both thresholds, the upper side's first; `None` while the first readings are gathered.
+    pub fn thresholds(&self) -> Option<[f64; 2]> {
         let [down, up] = &self.tails;
-        Some(scaled(up.threshold()?) + scaled(down.threshold()?))
+        Some([up.threshold()?, down.threshold()?])
     }
 
     /// Takes in one observation that lies where `x` does, of this size ≥ 0: what [`Tail::observe`] of both would do,

@@ -401,10 +401,10 @@ impl Calibration {
                 scales[0] = 0.0;
                 continue;
             }
-            let by = moved - std::mem::replace(mean, moved);
-            for (half, by) in [(1 + LOWER, by), (1 + UPPER, -by)] {
-                let moved = f64::from(scales[half]) + by;
-                scales[half] = moved.clamp(-HALF_MAX, HALF_MAX) as f32;
+            let up = moved - std::mem::replace(mean, moved);
+            for (end, further) in [(LOWER, up), (UPPER, -up)] {
+                let half = f64::from(scales[1 + end]) + further;
+                scales[1 + end] = half.clamp(-HALF_MAX, HALF_MAX) as f32;
             }
         }
         (self.low, self.high, self.observed) = (Bound::default(), Bound::default(), 0);

@@ -16,8 +16,9 @@ const WON: f64 = 0.97;
 /// In a block one fails whose errors in it are this many times the other's, and more by those of so many usual blocks.
 const FAILS: f64 = 1.2;
 const FAILS_BY: f64 = 2.0;
-/// Behind the first few, an error counts as at most this many usual ones in their mean.
+/// An error counts as at most this many usual ones in their mean …
 const CLIP: f64 = 4.0;
+/// … behind the first seven, by their weight: what is usual must be known a little.
 const CLIP_AFTER: f64 = 7.5;
 /// Errors count as at most this: their sums must not overflow.
 const ERROR_MAX: f64 = 1e300;

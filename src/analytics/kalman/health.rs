@@ -58,6 +58,7 @@ impl Watch {
     fn average(&mut self, nis: f64, product: Option<f64>) {
         self.count = (self.count + 1).min(COUNT_MAX);
         let weight = match self.count {
+            // Nearly always, and without a division.
             COUNT_MAX => 1.0 / COUNT_MAX as f64,
             count => 1.0 / f64::from(count),
         };

@@ -53,7 +53,7 @@ impl UnitState {
             );
         }
         let (before, kind) = (self.kind(old), self.kind(new));
-        let turns = filters(before, old) != filters(kind, new);
+        let switched = filters(before, old) != filters(kind, new);
         if rescaled || before != kind {
             self.restart_models(new, now, effects);
             self.follow(effects, events);
@@ -63,12 +63,12 @@ impl UnitState {
             {
                 self.forecaster = forecasts(kind, new).then(Forecaster::new);
             }
-            if turns {
+            if switched {
                 // Of readings from before a pause nothing is to be told.
                 self.kalman = Kalman::new(&new.kalman);
             }
         }
-        if turns
+        if switched
             || old.settings.forecast != new.settings.forecast
             || old.settings.kalman != new.settings.kalman
         {
